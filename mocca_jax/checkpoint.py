@@ -1,0 +1,129 @@
+"""Checkpoints of one stage, by Orbax. Nobody else imports orbax.
+
+A checkpoint holds the `TrainState` and a small JSON record: where in the data the run was, the epoch's sums
+so far, and the shape and SHA-256 of every array, so that a damaged or foreign checkpoint is recognised.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from mocca_jax.errors import UserError
+
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoints of one stage in one folder; the newest two are kept."""
+
+    def __init__(self, folder: Path):
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        self.folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+        try:
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        except OSError as error:
+            raise UserError(f"cannot write checkpoints to {folder}: {error}") from error
+
+    def save(self, state: Any, progress: dict[str, Any]) -> None:
+        """Writes the state under its step, unless that step is there already.
+
+        Raises:
+            UserError: it could not be written whole; earlier checkpoints are untouched.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        ocp = self._ocp
+        arrays = jax.device_get(state)
+        record = {"progress": progress, "arrays": describe(arrays)}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        try:
+            self._manager.save(step, args=items)
+            self._manager.wait_until_finished()
+        except Exception as error:  # the storage library reports a full disk in several types
+            raise UserError(
+                f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}\n"
+                "Free some space or mend the permissions and run the same command again: it goes on from the "
+                f"last whole checkpoint ({self._newest_text()})."
+            ) from error
+
+    def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The newest whole checkpoint and its progress; None where there is none.
+
+        A damaged checkpoint is passed over for the one before it, and the log says so.
+
+        Raises:
+            UserError: every checkpoint is damaged, or one belongs to another model.
+        """
+        failures = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._restore(step, template)
+            except UserError:
+                raise
+            except Exception as error:  # whatever a damaged file makes the storage library raise
+                failures.append(f"step {step}: {first_line(error)}")
+                logging.warning("the checkpoint of %s in %s is damaged: passed over", failures[-1], self.folder)
+        if failures:
+            raise UserError(
+                f"no checkpoint in {self.folder} can be read:\n  " + "\n  ".join(failures) + "\n"
+                "Remove that folder to train the stage anew, or restore it from a copy."
+            )
+        return None
+
+    def _restore(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
+        ocp = self._ocp
+        record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        wanted = {name: entry["shape"] for name, entry in describe(template, digests=False).items()}
+        found = {name: entry["shape"] for name, entry in record["arrays"].items()}
+        if wanted != found:
+            raise UserError(f"{self.folder / str(step)} is of another model:\n  " + _shape_differences(wanted, found))
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        state = jax.device_get(self._manager.restore(step, args=items)["state"])
+        damaged = [name for name, entry in describe(state).items() if entry != record["arrays"][name]]
+        if damaged:
+            raise ValueError(f"the contents of {', '.join(damaged[:3])} do not have the recorded checksum")
+        return state, record["progress"]
+
+    def _newest_text(self) -> str:
+        steps = self._manager.all_steps()
+        return f"step {max(steps)}" if steps else "none yet: it starts anew"
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def describe(tree: Any, digests: bool = True) -> dict[str, dict[str, Any]]:
+    """Per array, by path: shape, dtype and SHA-256 of its bytes."""
+    entries = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        entry: dict[str, Any] = {"shape": list(np.shape(leaf)), "dtype": str(leaf.dtype)}
+        if digests:
+            entry["sha256"] = hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
+        entries[jax.tree_util.keystr(path)] = entry
+    return entries
+
+
+def _shape_differences(wanted: dict, found: dict) -> str:
+    lines = [
+        f"{name}: {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} wanted"
+        for name in sorted(wanted.keys() | found.keys())
+        if wanted.get(name) != found.get(name)
+    ]
+    more = [f"and {len(lines) - 8} more"] if len(lines) > 8 else []
+    return "\n  ".join(lines[:8] + more)
+
+
+def first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+
+

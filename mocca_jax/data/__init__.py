@@ -1,0 +1,63 @@
+"""Data sets, all behind one contract.
+
+A `Dataset` has a training and a test `Split` of raw units (uint8 where the source is 8-bit, channels last,
+in memory or memory-mapped) and a `preprocess` function that turns a raw batch into the network's float32
+input. It runs inside the compiled step, with a key that is fresh for every step. To add a data set, write
+`load(config) -> Dataset` and name it in `DATASETS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """`images [N, ...]`, `labels [N]` (1 = anomalous), and a name for each sample."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    samples: list[str]
+
+    def __post_init__(self):
+        if not len(self.images) == len(self.labels) == len(self.samples):
+            raise ValueError(
+                f"{len(self.images)} images, {len(self.labels)} labels, {len(self.samples)} names: must agree"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What training and scoring need to know of a data set.
+
+    `image_shape` is the network's input, without the batch axis. `preprocess(raw, key)` takes raw units
+    `[B, ...]` to `[B, *image_shape]` float32. `aggregate` names the function in `scores.AGGREGATES` that
+    turns the scores of test units into those of samples. `paper_auc` is the paper's figure per boundary.
+    """
+
+    train: Split
+    test: Split
+    image_shape: tuple[int, int, int]
+    preprocess: Callable[[jax.Array, jax.Array], jax.Array]
+    description: str
+    aggregate: str = "identity"
+    paper_auc: dict[str, str] = field(default_factory=dict)
+
+
+def load(config) -> Dataset:
+    """The data set that a config names.
+
+    Raises:
+        UserError: its files are absent or damaged.
+        ValueError: unknown name.
+    """
+    from mocca_jax.data import cifar10, digits, synthetic
+    from mocca_jax.models import lookup
+
+    datasets = {"cifar10": cifar10.load, "digits": digits.load, "synthetic": synthetic.load}
+    return lookup(datasets, config.data, "data set")(config)

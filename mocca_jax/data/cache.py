@@ -1,0 +1,78 @@
+"""Decoded arrays on disk: built once, then memory-mapped.
+
+An entry is a folder of `.npy` files whose name holds a fingerprint of its sources, so changed sources make a
+new entry. It is written beside its final place and moved there in one step: it is whole or absent, and two
+processes that build it at once do no harm.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+Arrays = dict[str, np.ndarray]
+
+
+def root() -> Path:
+    """`MOCCA_CACHE_DIR`, or `mocca_jax` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MOCCA_CACHE_DIR") or Path(base) / "mocca_jax")
+
+
+def fingerprint(files: Iterable[Path], *settings: object) -> str:
+    """Tells source files (name, size, time of change) and settings apart."""
+    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
+    return hashlib.sha256(repr((stats, settings)).encode()).hexdigest()[:16]
+
+
+def arrays(name: str, build: Callable[[], Arrays]) -> Arrays:
+    """The arrays of an entry, memory-mapped; `build` makes them when it is absent or damaged.
+
+    Where nothing can be written, the arrays stay in memory and a warning says so.
+    """
+    entry = root() / name
+    found = _read(entry)
+    if found is not None:
+        return found
+    made = build()
+    try:
+        _write(entry, made)
+    except OSError as error:
+        logging.warning("cannot cache decoded data in %s (%s); it is decoded anew each time", entry, error)
+        return made
+    return _read(entry) or made
+
+
+def _read(entry: Path) -> Arrays | None:
+    files = sorted(entry.glob("*.npy"))
+    if not files:
+        return None
+    try:
+        return {f.stem: np.load(f, mmap_mode="r", allow_pickle=False) for f in files}
+    except (OSError, ValueError, EOFError) as error:
+        logging.warning("the cache entry %s is damaged (%s) and is made anew", entry, error)
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+
+
+def _write(entry: Path, made: Arrays) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
+    try:
+        for name, array in made.items():
+            with open(draft / f"{name}.npy", "wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+        if not entry.exists():
+            os.replace(draft, entry)
+    except OSError:
+        if not entry.exists():  # otherwise another process was first
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,33 @@
+"""Made-up images whose anomalies are certain: soft horizontal stripes, against the same with a bright block.
+
+For tests and smoke runs; nothing that is measured on them says anything about real data.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from mocca_jax.data import Dataset, Split
+
+SIDE = 16
+
+
+def load(config) -> Dataset:
+    rng = np.random.default_rng(config.normal_class)
+    return Dataset(
+        train=_split(rng, normal=200, anomalous=0),
+        test=_split(rng, normal=60, anomalous=60),
+        image_shape=(SIDE, SIDE, 3),
+        preprocess=lambda raw, key: raw.astype(jnp.float32) / 255,
+        description="synthetic stripes",
+    )
+
+
+def _split(rng: np.random.Generator, normal: int, anomalous: int) -> Split:
+    count = normal + anomalous
+    rows = np.arange(SIDE)[None, :, None, None]
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1, 1))
+    images = 100 + 40 * np.sin(rows + phase) + rng.normal(0, 5, (count, SIDE, SIDE, 3))
+    for image, (top, left) in zip(images[normal:], rng.integers(0, SIDE - 6, (anomalous, 2)), strict=True):
+        image[top : top + 6, left : left + 6] = 240
+    labels = np.repeat([0, 1], [normal, anomalous]).astype(np.int32)
+    return Split(images.clip(0, 255).astype(np.uint8), labels, [f"{i:04d}" for i in range(count)])

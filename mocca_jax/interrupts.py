@@ -1,0 +1,38 @@
+"""SIGTERM and SIGINT as a request: finish the step, save, leave."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved what it did."""
+
+    def __init__(self, signum: int, where: str):
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {where}")
+        self.exit_code = 128 + signum
+
+
+class StopRequest:
+    """`signum` is None until a signal came."""
+
+    signum: int | None = None
+
+
+@contextlib.contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Catches the first signal as a request; a second one acts as usual."""
+    request = StopRequest()
+
+    def note(signum, frame):
+        request.signum = signum
+        signal.signal(signum, previous[signum])
+
+    previous = {s: signal.signal(s, note) for s in SIGNALS}
+    try:
+        yield request
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,69 @@
+"""Networks: build one from a config, look at what it computes.
+
+A model has two methods: `model.apply(variables, image, mask, train)` reconstructs an image, and
+`method="encode"` runs the encoder alone, for which the encoder's variables are enough. Either way the
+selected layers' feature vectors are sown as `features/layer{j}`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mocca_jax.models import heads, lenet
+
+ENCODERS = {"lenet": lenet}
+
+
+class AutoEncoder(nn.Module):
+    """An encoder and the decoder that undoes it."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Image `[B, ...]`, mask `[B]` -> reconstruction of the image's shape."""
+        return self.decoder(self.encoder(image, mask, train), mask, train)
+
+    def encode(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Image `[B, ...]`, mask `[B]` -> code `[B, code_size]`."""
+        return self.encoder(image, mask, train)
+
+
+def layer_name(layer: int) -> str:
+    """The paper's layer index -> its name everywhere: in features, centroids, logs and tables."""
+    return f"layer{layer}"
+
+
+def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...]) -> AutoEncoder:
+    """The auto-encoder that a config describes, emitting features at `layers`.
+
+    Raises:
+        ValueError: a name is not in its table, or the sizes do not fit the network.
+    """
+    network = lookup(ENCODERS, config.encoder, "encoder")
+    head = lookup(heads.HEADS, config.head, "head")
+    rewritten = use_rewrites(config.formulation)
+    return AutoEncoder(*network.build(tuple(image_shape), config.code_size, tuple(layers), head, rewritten))
+
+
+def use_rewrites(formulation: str) -> bool:
+    """`"auto"`: the CPU's rewritten forms on a CPU, the readable ones on GPU and TPU."""
+    return formulation == "rewritten" or (formulation == "auto" and jax.default_backend() == "cpu")
+
+
+def init_variables(model: AutoEncoder, image_shape: tuple[int, ...], key: jax.Array, method: str) -> dict:
+    """Fresh `params` and `batch_stats` for what `method` uses; features are dropped.
+
+    A model that normalises nothing still has an (empty) `batch_stats`.
+    """
+    image, mask = jnp.zeros((2, *image_shape)), jnp.ones(2)
+    init = jax.jit(lambda key: model.init(key, image, mask, False, method=method))
+    variables = init(key)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def lookup(table: dict, name: str, what: str):
+    """`table[name]`, or a ValueError that lists the known names."""
+    if name not in table:
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(map(repr, table))}")
+    return table[name]

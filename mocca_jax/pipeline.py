@@ -1,0 +1,226 @@
+"""One run: config -> data -> stages in order -> evaluation -> result, all of it resumable.
+
+Running the same config in the same folder again goes on where the last run stopped, or prints the result
+again if it had ended.
+"""
+
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from mocca_jax import config as configs
+from mocca_jax import data, evaluate, handover, interrupts, loop, models, parallel, results, train
+from mocca_jax.checkpoint import Checkpoints, describe
+from mocca_jax.data import batching
+from mocca_jax.errors import UserError
+from mocca_jax.stages import STAGES, Stage
+
+
+def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Trains and evaluates what the config describes; leaves everything in `workdir`.
+
+    Args:
+        config: see `configs/`.
+        workdir: a new folder, or one that this config was run in before.
+        on_first_step: called once, when the first training step of this process was dispatched.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        UserError: something the user can mend.
+        interrupts.Interrupted: a signal came; the run was saved.
+    """
+    workdir = Path(workdir)
+    configs.check(config)
+    finished = _finished_result(config, workdir)
+    if finished:
+        logging.info("%s holds the finished run of this config", workdir)
+        return finished
+    try:
+        stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
+        dataset = data.load(config)
+        models.build(config, dataset.image_shape, tuple(config.layers))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    _claim(config, workdir)
+    logging.info("%s: %d training images, %d test", dataset.description, len(dataset.train), len(dataset.test))
+    with interrupts.stop_request() as stop:
+        return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages)
+
+
+class _Run:
+    """What the stages of one run share."""
+
+    def __init__(self, config, workdir, dataset, stop, on_first_step):
+        self.config, self.workdir, self.dataset = config, workdir, dataset
+        self.stop, self.on_first_step = stop, on_first_step
+        self.mesh = parallel.make_mesh()
+        self.log = results.MetricsLog(workdir)
+        self.seconds: dict[str, float] = {}
+        self.transferred: int | None = None
+
+    def all(self, stages: list[Stage]) -> dict[str, Any]:
+        state = None
+        for index, stage in enumerate(stages):
+            state = self.stage(stage, index, previous=state)
+        self.log.close()
+        return self.evaluate(stages[-1], state)
+
+    def stage(self, stage: Stage, index: int, previous: train.TrainState | None) -> train.TrainState:
+        config, dataset = self.config, self.dataset
+        settings = config[stage.name]
+        steps = batching.steps_per_epoch(len(dataset.train), config.batch_size)
+        model = self.model(stage)
+        key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
+        variables = models.init_variables(model, dataset.image_shape, key, stage.method)
+        if previous is not None and config.transfer:
+            source = {"params": previous.params, "batch_stats": previous.batch_stats}
+            variables, self.transferred = handover.transfer_encoder(source, variables)
+            logging.info("handed over %d/%d encoder arrays", self.transferred, self.transferred)
+        optimizer = train.make_optimizer(settings, steps)
+        sizes = self.layer_sizes(model, variables) if stage.has_centroids else {}
+        state = train.create_state(variables, optimizer, sizes, key)
+        checkpoints = Checkpoints(self.workdir / "checkpoints" / stage.name)
+        progress = loop.Progress()
+        restored = checkpoints.restore(state)
+        if restored:
+            state, progress = restored[0], loop.Progress(**restored[1])
+            logging.info("stage %s: going on from step %d", stage.name, int(state.step))
+        elif stage.has_centroids:
+            state = state.replace(centroids=self.centroids(model, state))
+        self.log.forget(stage.name, int(state.step) // steps)
+        schedule = train.learning_rate_schedule(settings, steps)
+
+        def on_epoch(epoch: int, means: dict[str, float], state) -> None:
+            rate = float(schedule(epoch * steps))
+            self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **nest(means)})
+
+        plan = loop.Plan(
+            stage=stage.name,
+            stage_index=index,
+            epochs=settings.epochs,
+            config=config,
+            train=dataset.train,
+            mesh=self.mesh,
+            save=lambda state, progress: checkpoints.save(state, progress.as_dict()),
+            on_epoch=on_epoch,
+            stop=self.stop,
+            on_first_step=self.on_first_step,
+        )
+        step = train.make_step(model, stage, config, optimizer, dataset.preprocess, steps)
+        state = loop.run(step, state, progress, plan)
+        checkpoints.close()
+        self.seconds[stage.name] = progress.stage_seconds
+        return state
+
+    def model(self, stage: Stage) -> models.AutoEncoder:
+        layers = tuple(self.config.layers) if stage.has_centroids else ()
+        return models.build(self.config, self.dataset.image_shape, layers)
+
+    def layer_sizes(self, model: models.AutoEncoder, variables: dict) -> dict[str, int]:
+        image = np.zeros((2, *self.dataset.image_shape), np.float32)
+
+        def features(variables):
+            return model.apply(variables, image, np.ones(2), False, method="encode", mutable=["features"])[1]
+
+        shapes = train.features_of(jax.eval_shape(features, variables))
+        return {name: shape.shape[-1] for name, shape in shapes.items()}
+
+    def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
+        size = self.config.batch_size
+        one_pass = batching.in_order(self.dataset.train, size, parallel.padded(size, self.mesh))
+        placed = (parallel.shard(batch, self.mesh) for batch in one_pass)
+        pairs = ((batch["image"], batch["mask"]) for batch in placed)
+        state = parallel.replicate(state, self.mesh)
+        return train.compute_centroids(model, state, self.dataset.preprocess, pairs, self.config.centroid_push)
+
+    def evaluate(self, stage: Stage, state: train.TrainState) -> dict[str, Any]:
+        config, dataset = self.config, self.dataset
+        began = time.monotonic()
+        found = evaluate.score_test_set(self.model(stage), state, dataset, config, self.mesh)
+        self.seconds["evaluation"] = time.monotonic() - began
+        labels = np.asarray(dataset.test.labels)
+        results.write_scores(self.workdir / results.SCORES, dataset.test.samples, labels, found)
+        soft_or_hard = config.boundary if config.score == "distance" else None
+        result = {
+            "description": dataset.description,
+            "boundary": config.boundary,
+            "layers": list(config.layers),
+            "seed": config.seed,
+            "metrics": evaluate.measure(found, labels),
+            "paper_auc": dataset.paper_auc.get(soft_or_hard),
+            "samples": {
+                "train": len(dataset.train),
+                "normal": int((labels == 0).sum()),
+                "anomalous": int((labels == 1).sum()),
+            },
+            "transferred_arrays": self.transferred,
+            "radii": {name: float(r) for name, r in state.radii.items()},
+            "seconds": self.seconds,
+            "sha256": _sha256(state, found),
+            "config_hash": configs.digest(config),
+            "config": configs.as_dict(config),
+            **results.circumstances(),
+        }
+        results.write_json(self.workdir / results.RESULT, result)
+        return result
+
+
+def nest(flat: dict[str, float]) -> dict[str, Any]:
+    """`{"layers/layer0/radius": 1}` -> `{"layers": {"layer0": {"radius": 1}}}`."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split("/")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
+def _sha256(state: train.TrainState, found: evaluate.Scores) -> str:
+    """One digest over all arrays of the final state and all scores."""
+    arrays = {"state": jax.device_get(state), "score": found.combined, "layers": found.layers}
+    return hashlib.sha256(json.dumps(describe(arrays), sort_keys=True).encode()).hexdigest()
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    pending = [call]
+    return lambda: pending.pop()() if pending else None
+
+
+def _finished_result(config, workdir: Path) -> dict[str, Any] | None:
+    """The result if this very config ended here; raises if the folder belongs to something else."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; name a folder.")
+    stored = workdir / results.CONFIG
+    if not stored.exists():
+        if workdir.is_dir() and any(p for p in workdir.iterdir() if not p.name.startswith(".")):
+            raise UserError(f"--workdir={workdir} is not empty and holds no run; name a new folder.")
+        return None
+    differing = configs.differences(configs.as_dict(config), results.read_json(stored))
+    if differing:
+        raise UserError(
+            f"--workdir={workdir} belongs to a run with another config:\n  " + "\n  ".join(differing) + "\n"
+            "Take another workdir, or give these fields the values of that run to go on with it."
+        )
+    result = workdir / results.RESULT
+    return results.read_json(result) if result.exists() else None
+
+
+def _claim(config, workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create --workdir={workdir}: {error}") from error
+    if not (workdir / results.CONFIG).exists():
+        results.write_json(workdir / results.CONFIG, configs.as_dict(config))

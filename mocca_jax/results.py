@@ -1,0 +1,157 @@
+"""What a run leaves in its folder besides checkpoints: config, logs, scores, result."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mocca_jax
+from mocca_jax import evaluate, parallel
+from mocca_jax.errors import UserError
+
+CONFIG, RESULT, SCORES, METRICS = "config.json", "result.json", "scores.csv", "metrics.jsonl"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "tensorflow-datasets")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes the file whole or not at all."""
+    _write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises `UserError` when the file is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}). Restore it, or take another workdir.") from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "w", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error}. What was there before is untouched.") from error
+
+
+class MetricsLog:
+    """One line per epoch in `metrics.jsonl`, and the same numbers as TensorBoard events."""
+
+    def __init__(self, workdir: Path):
+        self.path = workdir / METRICS
+        self._workdir = workdir
+        self._writers: dict[str, Any] = {}
+
+    def forget(self, stage: str, epoch: int) -> None:
+        """Drops the lines of a stage from `epoch` on, and a torn last line: they are about to come again."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text().splitlines(keepends=True)
+        _write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
+
+    def write(self, row: dict[str, Any]) -> None:
+        try:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            writer = self._writer(row["stage"], row["epoch"])
+            for name, value in flatten(row):
+                writer.add_scalar(name, value, row["epoch"])
+            writer.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error}. Earlier results are untouched.") from error
+
+    def _writer(self, stage: str, epoch: int):
+        if stage not in self._writers:
+            from tensorboardX import SummaryWriter
+
+            folder = self._workdir / "tensorboard" / stage
+            self._writers[stage] = SummaryWriter(str(folder), purge_step=epoch if folder.exists() else None)
+        return self._writers[stage]
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+def _is_kept(line: str, stage: str, epoch: int) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return row["stage"] != stage or row["epoch"] < epoch
+
+
+def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """The numbers of a nested row under names such as `layers/layer0/distance`."""
+    pairs = []
+    for name, value in row.items():
+        if isinstance(value, dict):
+            pairs += flatten(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            pairs.append((prefix + name, value))
+    return pairs
+
+
+def write_scores(path: Path, samples: list[str], labels: np.ndarray, found: evaluate.Scores) -> None:
+    """`scores.csv`: sample, label, score, and each layer's part of the score."""
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["sample", "label", "score", *found.layers])
+    for i, sample in enumerate(samples):
+        parts = [repr(float(values[i])) for values in found.layers.values()]
+        writer.writerow([sample, int(labels[i]), repr(float(found.combined[i])), *parts])
+    _write_whole(path, out.getvalue())
+
+
+def circumstances() -> dict[str, Any]:
+    """Versions, device and commit."""
+    return {
+        "version": mocca_jax.__version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "device": parallel.describe(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, with `+` when it was changed; None outside one."""
+    folder = Path(__file__).resolve().parent
+    git = ["git", "-C", str(folder)]
+    try:
+        run = {"capture_output": True, "text": True, "timeout": 5, "check": True}
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **run).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "--", str(folder)], **run).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as text for a terminal."""
+    lines = [result["description"], f"{'':<16}{'AUC':>8}{'AP':>8}{'maxBA':>8}"]
+    rows = result["metrics"]
+    for name in [*(n for n in rows if n != "combined"), "combined"]:
+        if name == "combined" and len(rows) == 2:
+            continue  # one layer: the same numbers again
+        row = rows[name]
+        lines.append(f"{name:<16}{row['auc']:>8.4f}{row['ap']:>8.4f}{row['max_ba']:>8.4f}")
+    samples = result["samples"]
+    lines.append(f"test set: {samples['normal']} normal, {samples['anomalous']} anomalous")
+    if result.get("paper_auc"):
+        lines.append(f"paper, Table I, {result['boundary']} boundary, mean of ten seeds: AUC {result['paper_auc']}")
+    lines.append("maxBA's threshold is chosen with the test labels: an oracle's figure")
+    return "\n".join(lines)

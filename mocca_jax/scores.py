@@ -1,0 +1,56 @@
+"""Anomaly scores from distances (paper, Eq. 6). Larger = more anomalous.
+
+`distances {layer: [B]}` are squared, `radii {layer: []}` un-squared. `AGGREGATES` names the functions that
+turn the scores of units (what the network sees) into scores of samples (what is reported).
+"""
+
+import jax
+import jax.numpy as jnp
+
+Layers = dict[str, jax.Array]
+
+
+def layer_scores(distances: Layers, radii: Layers, *, boundary: str, norm: str = "squared") -> Layers:
+    """Each layer's term of Eq. 6.
+
+    Soft and hard scores rank alike: the radius shifts all scores of a layer by one constant.
+
+    Args:
+        distances: squared distances, `[B]` per layer.
+        radii: one scalar per layer; used with the soft boundary.
+        boundary: `"soft"` subtracts the radius, `"hard"` does not.
+        norm: `"squared"` is Eq. 6. `"l2"` takes distance and radius un-squared, as the published program does
+            for MVTec AD; with several layers this changes the ranking.
+
+    Returns:
+        `[B]` per layer.
+
+    Raises:
+        ValueError: an unknown boundary or norm.
+
+    Example:
+        >>> layer_scores({"layer0": jnp.array([9.0])}, {"layer0": jnp.array(2.0)}, boundary="soft")
+        {'layer0': Array([5.], dtype=float32)}
+    """
+    if boundary not in ("soft", "hard"):
+        raise ValueError(f"unknown boundary {boundary!r}; known: 'soft', 'hard'")
+    if norm not in ("squared", "l2"):
+        raise ValueError(f"unknown score norm {norm!r}; known: 'squared', 'l2'")
+    scores = {}
+    for layer, squared in distances.items():
+        radius = radii[layer] if boundary == "soft" else 0.0
+        scores[layer] = squared - radius**2 if norm == "squared" else jnp.sqrt(squared) - radius
+    return scores
+
+
+def combine(scores: Layers) -> jax.Array:
+    """The anomaly score gamma of Eq. 6: the mean of the layers' scores, `[B]`."""
+    return sum(scores.values()) / len(scores)
+
+
+def identity(unit_scores: jax.Array) -> jax.Array:
+    """A unit is a sample: `[S]` -> `[S]`."""
+    return unit_scores
+
+
+AGGREGATES = {"identity": identity}

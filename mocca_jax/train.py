@@ -1,0 +1,190 @@
+"""One stage of training: its state, its optimiser, the compiled step, the centroid pass.
+
+Nothing here opens a file or knows a data set. All arrays are global: a batch may be spread over devices, and
+every mean, quantile and statistic is that of the whole batch without its padding.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mocca_jax import hypersphere
+from mocca_jax.models import AutoEncoder, layer_name
+from mocca_jax.stages import TERMS, Stage
+
+Preprocess = Callable[[jax.Array, jax.Array], jax.Array]
+Metrics = dict[str, Any]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a stage changes, and all that is checkpointed.
+
+    `centroids {layer: [D]}` and `radii {layer: []}` are empty in stages without features; `rng` is the data of
+    a key from which each step derives its own.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    centroids: dict[str, jax.Array]
+    radii: dict[str, jax.Array]
+    rng: jax.Array
+
+
+def make_optimizer(stage_config, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Adam with the decay added to the gradient (the L2 term of Eq. 4), rate x0.1 at each milestone.
+
+    With milestone m, epochs 0 to m-1 use the old rate.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(stage_config.weight_decay),
+        optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+        optax.scale_by_learning_rate(learning_rate_schedule(stage_config, steps_per_epoch)),
+    )
+
+
+def learning_rate_schedule(stage_config, steps_per_epoch: int) -> optax.Schedule:
+    drops = {epoch * steps_per_epoch: 0.1 for epoch in stage_config.milestones}
+    return optax.piecewise_constant_schedule(stage_config.learning_rate, drops)
+
+
+def create_state(variables: dict, optimizer, layer_sizes: dict[str, int], rng: jax.Array) -> TrainState:
+    """A fresh state: zero centroids and radii for the given layers."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizer.init(variables["params"]),
+        centroids={name: jnp.zeros(size) for name, size in layer_sizes.items()},
+        radii={name: jnp.zeros(()) for name in layer_sizes},
+        rng=jax.random.key_data(rng),
+    )
+
+
+def make_step(
+    model: AutoEncoder, stage: Stage, config, optimizer, preprocess: Preprocess, steps_per_epoch: int
+) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
+    """The training step `(state, raw image [B, ...], mask [B]) -> (state, metrics)`, compiled.
+
+    Metrics are scalars over the real units: `loss`, one per term; per layer `distance`, `radius` (the one this
+    step's loss used) and `variance` (of the features, mean over coordinates).
+    """
+    settings = config[stage.name]
+    warmup_steps = config.radius_warmup_epochs * steps_per_epoch
+    soft = config.boundary == "soft"
+
+    def objective(params, state, image, mask):
+        train = settings.batch_norm == "train"
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        result, updated = model.apply(
+            variables, image, mask, train, method=stage.method, mutable=["features", "batch_stats"]
+        )
+        features = features_of(updated) if stage.has_centroids else {}
+        outputs = {"reconstruction": result if stage.decodes else None}
+        outputs["distances"] = distances(features, state.centroids)
+        metrics = {name: masked_mean(TERMS[name](outputs, image, state, config), mask) for name in stage.terms}
+        loss = sum(weight * metrics[name] for name, weight in stage.terms.items())
+        aux = (updated.get("batch_stats", {}), outputs["distances"], features)
+        return loss, (metrics, jax.lax.stop_gradient(aux))
+
+    def step(state: TrainState, raw: jax.Array, mask: jax.Array):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+        image = preprocess(raw, key)
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (loss, (metrics, (batch_stats, dist, features))), grads = gradient(state.params, state, image, mask)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        radii = state.radii
+        if soft and stage.has_centroids:
+            due = (state.step >= warmup_steps) & ((state.step - warmup_steps) % config.radius_interval == 0)
+            fresh = {name: hypersphere.radius_quantile(d, mask, config.nu) for name, d in dist.items()}
+            radii = {name: jnp.where(due, fresh[name], radii[name]) for name in radii}
+        metrics = {"loss": loss, **metrics, "layers": layer_metrics(dist, features, state.radii, mask)}
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            radii=radii,
+        )
+        return state, metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def features_of(collections: dict) -> dict[str, jax.Array]:
+    """The sown `features`, as `{layer: [B, D]}` in ascending order of layers."""
+    sown = collections["features"]["encoder"]
+    return {name: sown[name] for name in sorted(sown, key=lambda n: int(n.removeprefix(layer_name(""))))}
+
+
+def distances(features: dict[str, jax.Array], centroids: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Squared distances `[B]` of every layer's features to its centroid."""
+    return {name: hypersphere.squared_distance(f, centroids[name]) for name, f in features.items()}
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of `values [B]` over the real units."""
+    return jnp.where(mask > 0, values, 0).sum() / mask.sum()
+
+
+def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> dict[str, Metrics]:
+    """Per layer: mean squared distance, radius, and the features' variance and mean square per coordinate."""
+
+    def moments(feature):
+        mean = jnp.where(mask[:, None] > 0, feature, 0).sum(0) / mask.sum()
+        return masked_mean(jnp.square(feature - mean).mean(-1), mask), masked_mean(jnp.square(feature).mean(-1), mask)
+
+    metrics = {}
+    for name, d in dist.items():
+        variance, power = moments(features[name])
+        metrics[name] = {
+            "distance": masked_mean(d, mask),
+            "radius": radii[name],
+            "variance": variance,
+            "power": power,
+        }
+    return metrics
+
+
+def compute_centroids(
+    model: AutoEncoder,
+    state: TrainState,
+    preprocess: Preprocess,
+    batches: Iterable[tuple[jax.Array, jax.Array]],
+    push: float,
+) -> dict[str, jax.Array]:
+    """Each layer's mean feature over all batches, in inference mode, pushed away from zero.
+
+    The mean is exact over the real units, whatever the batch size; sums are kept in float64.
+
+    Args:
+        batches: pairs `(raw image, mask)`, each training unit once.
+        push: see `hypersphere.push_from_zero`.
+
+    Returns:
+        `{layer: [D]}`.
+    """
+
+    @jax.jit
+    def sums(params, batch_stats, rng, index, raw, mask):
+        image = preprocess(raw, jax.random.fold_in(jax.random.wrap_key_data(rng), index))
+        variables = {"params": params, "batch_stats": batch_stats}
+        _, updated = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
+        return {name: jnp.where(mask[:, None] > 0, f, 0).sum(0) for name, f in features_of(updated).items()}
+
+    totals: dict[str, np.ndarray] = {}
+    count = 0.0
+    for index, (raw, mask) in enumerate(batches):
+        part = jax.device_get(sums(state.params, state.batch_stats, state.rng, index, raw, mask))
+        count += float(mask.sum())
+        for name, value in part.items():
+            totals[name] = totals.get(name, 0) + value.astype(np.float64)
+    means = {name: jnp.asarray(total / count, jnp.float32) for name, total in totals.items()}
+    return {name: hypersphere.push_from_zero(mean, push) for name, mean in means.items()}
