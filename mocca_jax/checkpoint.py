@@ -125,5 +125,3 @@ def _shape_differences(wanted: dict, found: dict) -> str:
 def first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
-
-

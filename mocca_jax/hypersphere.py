@@ -26,10 +26,8 @@ def squared_distance(features: jax.Array, centroid: jax.Array) -> jax.Array:
         [25.0]
     """
     if features.ndim != 2 or centroid.shape != features.shape[1:]:
-        raise ValueError(
-            f"expected features [B, D] and a centroid [D], got {features.shape} and {centroid.shape}"
-        )
-    return jnp.square(features - centroid).sum(axis=-1)
+        raise ValueError(f"expected features [B, D] and a centroid [D], got {features.shape} and {centroid.shape}")
+    return jnp.square(features - centroid[None]).sum(axis=-1)
 
 
 def push_from_zero(centroid: jax.Array, eps: float) -> jax.Array:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 (a request, not an error)
     """The run was asked to stop and has saved what it did."""
 
     def __init__(self, signum: int, where: str):

@@ -30,9 +30,7 @@ def evaluate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     if labels.shape != scores.shape or labels.ndim != 1:
         raise ValueError(f"expected labels and scores [S], got {labels.shape} and {scores.shape}")
     if set(np.unique(labels)) != {0, 1}:
-        raise ValueError(
-            f"metrics need normal (0) and anomalous (1) samples, got labels {np.unique(labels).tolist()}"
-        )
+        raise ValueError(f"metrics need normal (0) and anomalous (1) samples, got labels {np.unique(labels).tolist()}")
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite")
     false_positive, true_positive, _ = metrics.roc_curve(labels, scores)

@@ -139,7 +139,9 @@ def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> d
 
     def moments(feature):
         mean = jnp.where(mask[:, None] > 0, feature, 0).sum(0) / mask.sum()
-        return masked_mean(jnp.square(feature - mean).mean(-1), mask), masked_mean(jnp.square(feature).mean(-1), mask)
+        return masked_mean(jnp.square(feature - mean[None]).mean(-1), mask), masked_mean(
+            jnp.square(feature).mean(-1), mask
+        )
 
     metrics = {}
     for name, d in dist.items():

@@ -40,4 +40,3 @@ def batches(split: Split, order: np.ndarray, batch_size: int, padded: int, first
 def in_order(split: Split, batch_size: int, padded: int) -> Iterator[Batch]:
     """One pass in storage order."""
     return batches(split, np.arange(len(split)), batch_size, padded)
-

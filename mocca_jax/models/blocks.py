@@ -74,7 +74,7 @@ class BatchNorm(nn.Module):
         else:
             mean, variance = masked_moments(x, mask)
             running.update(mean, variance, _values_per_channel(x, mask))
-        return (x - mean) * jax.lax.rsqrt(variance + self.eps)
+        return normalize(x, mean, variance, self.eps)
 
 
 class NormActivatePool(nn.Module):
@@ -88,15 +88,15 @@ class NormActivatePool(nn.Module):
     def __call__(self, y: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         running = _Running(self, y.shape[-1])
         if not train:
-            scale = jax.lax.rsqrt(running.variance.value + self.eps)
-            pool = rewrites.max_pool if self.rewritten else _window_max
-            return leaky_relu((pool(y) - running.mean.value) * scale), y.mean((1, 2))
+            pooled = rewrites.max_pool(y) if self.rewritten else _window_max(y)
+            normal = normalize(pooled, running.mean.value, running.variance.value, self.eps)
+            return leaky_relu(normal), y.mean((1, 2))
         if self.rewritten:
             out, image_mean, mean, variance = rewrites.norm_activate_pool(y, mask, self.eps)
         else:
             image_mean = y.mean((1, 2))
             mean, variance = masked_moments(y, mask)
-            out = _window_max(leaky_relu((y - mean) * jax.lax.rsqrt(variance + self.eps)))
+            out = _window_max(leaky_relu(normalize(y, mean, variance, self.eps)))
         running.update(mean, variance, _values_per_channel(y, mask))
         return out, image_mean
 
@@ -118,6 +118,11 @@ class _Running:
         self.variance.value = keep * self.variance.value + (1 - keep) * unbiased
 
 
+def normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, eps: float) -> jax.Array:
+    """`(x - mean) / sqrt(variance + eps)` with `mean` and `variance` `[C]`."""
+    return (x - rewrites.per_channel(mean, x)) * rewrites.per_channel(jax.lax.rsqrt(variance + eps), x)
+
+
 def masked_moments(x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over all axes but the last, `[C]` each, of the examples that `mask` keeps."""
     count = jnp.maximum(mask.sum(), 1)
@@ -128,7 +133,7 @@ def masked_moments(x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]
         return (mask[:, None] * per_example).sum(0) / count
 
     mean = mean_over_examples(x)
-    return mean, mean_over_examples(jnp.square(x - mean))
+    return mean, mean_over_examples(jnp.square(x - rewrites.per_channel(mean, x)))
 
 
 def _values_per_channel(x: jax.Array, mask: jax.Array) -> jax.Array:

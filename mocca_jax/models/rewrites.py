@@ -128,11 +128,16 @@ def _moments(y, mask):
     """Per-image means, batch mean, biased variance; shifted so that one pass over `y` is accurate."""
     count = jnp.maximum(mask.sum(), 1)
     shift = _masked_mean(y[:, ::4, ::4].mean((1, 2)), mask, count)
-    centered = y - shift
+    centered = y - per_channel(shift, y)
     image_mean = centered.mean((1, 2))
     mean = _masked_mean(image_mean, mask, count)
     variance = _masked_mean(jnp.square(centered).mean((1, 2)), mask, count) - jnp.square(mean)
-    return image_mean + shift, mean + shift, jnp.maximum(variance, 0)
+    return image_mean + shift[None], mean + shift, jnp.maximum(variance, 0)
+
+
+def per_channel(values: jax.Array, x: jax.Array) -> jax.Array:
+    """`[C]` in the rank of `x [..., C]`."""
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _masked_mean(values, mask, count):
@@ -143,7 +148,7 @@ def _norm_activate_pool_forward(y, mask, eps):
     image_mean, mean, variance = _moments(y, mask)
     pooled = max_pool(y)
     scale = lax.rsqrt(variance + eps)
-    normal = (pooled - mean) * scale
+    normal = (pooled - per_channel(mean, y)) * per_channel(scale, y)
     out = jnp.where(normal >= 0, normal, 0.01 * normal)
     return (out, image_mean, mean, variance), (y, mask, pooled, mean, scale)
 
@@ -152,11 +157,12 @@ def _norm_activate_pool_backward(_, residuals, cotangents):
     y, mask, pooled, mean, scale = residuals
     d_out, d_image_mean, *_ = cotangents
     pixels = y.shape[1] * y.shape[2]
+    mean, scale = per_channel(mean, y), per_channel(scale, y)
     normal = (pooled - mean) * scale
     d_normal = jnp.where(normal >= 0, d_out, 0.01 * d_out)
     count = jnp.maximum(mask.sum(), 1) * pixels
-    through_mean = scale * d_normal.sum((0, 1, 2)) / count
-    through_variance = jnp.square(scale) * (d_normal * normal).sum((0, 1, 2)) / count
+    through_mean = scale * d_normal.sum((0, 1, 2), keepdims=True) / count
+    through_variance = jnp.square(scale) * (d_normal * normal).sum((0, 1, 2), keepdims=True) / count
     per_pixel = through_mean - through_variance * mean
     mask = mask[:, None, None, None]
     dy = jax.vjp(max_pool, y)[1](d_normal * scale)[0]

@@ -1,0 +1,1 @@
+"""Experiments and benchmarks: they use mocca_jax and the configs, and nothing uses them."""

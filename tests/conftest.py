@@ -1,0 +1,44 @@
+"""Shared by all tests: warnings and silent broadcasting are errors, real data where it is at hand."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def smoke() -> ConfigDict:
+    """The smoke config: seconds on made-up images."""
+    from configs import smoke
+
+    return smoke.get_config()
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir() -> str:
+    """A folder with a prepared CIFAR-10; tests that ask for it carry the marker `data`."""
+    return os.environ["TFDS_DATA_DIR"]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `data` are left out, and said so, where `TFDS_DATA_DIR` names no CIFAR-10."""
+    folder = os.environ.get("TFDS_DATA_DIR", "")
+    if folder and any(Path(folder).glob("cifar10/*/dataset_info.json")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("data")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
