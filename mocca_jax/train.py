@@ -137,20 +137,15 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> dict[str, Metrics]:
     """Per layer: mean squared distance, radius, and the features' variance and mean square per coordinate."""
 
-    def moments(feature):
-        mean = jnp.where(mask[:, None] > 0, feature, 0).sum(0) / mask.sum()
-        return masked_mean(jnp.square(feature - mean[None]).mean(-1), mask), masked_mean(
-            jnp.square(feature).mean(-1), mask
-        )
-
     metrics = {}
     for name, d in dist.items():
-        variance, power = moments(features[name])
+        feature = features[name]
+        mean = jnp.where(mask[:, None] > 0, feature, 0).sum(0, keepdims=True) / mask.sum()
         metrics[name] = {
             "distance": masked_mean(d, mask),
             "radius": radii[name],
-            "variance": variance,
-            "power": power,
+            "variance": masked_mean(jnp.square(feature - mean).mean(-1), mask),
+            "power": masked_mean(jnp.square(feature).mean(-1), mask),
         }
     return metrics
 

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 8)  # one is used unless a test spreads its arrays
 
 
 @pytest.fixture

@@ -191,5 +191,5 @@ def test_truncated_cifar10_is_an_error_that_says_so(cifar10_dir, tmp_path):
     for file in source.iterdir():
         content = file.read_bytes()
         (copy / file.name).write_bytes(content[: len(content) // 2] if "train.array" in file.name else content)
-    with pytest.raises(UserError, match="train set in .* cannot be read"):
+    with pytest.raises(UserError, match=r"train set in .* cannot be read"):
         cifar10_files.decode(copy)

@@ -6,6 +6,7 @@ binary archive (downloaded, checksum verified) or from its unpacked folder `cifa
 
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def _prepare(folder: Path, binaries: Path | None) -> None:
 
 
 def _builder_class(binaries: Path | None):
-    """TensorFlow Datasets' own builder, made to encode images itself so that TensorFlow is not needed."""
+    """TensorFlow Datasets' own builder, made to read and encode by itself so that TensorFlow is not needed."""
     import tensorflow_datasets as tfds
 
     stock = tfds.builder_cls(NAME)
@@ -110,13 +111,21 @@ def _builder_class(binaries: Path | None):
             }
 
         def _generate_examples(self, split_prefix, filepaths):
-            for index, example in super()._generate_examples(split_prefix, filepaths):
+            images = (image for path in filepaths for image in _read_binary(Path(path)))
+            for index, (image, label) in enumerate(images):
                 png = io.BytesIO()
-                Image.fromarray(example["image"]).save(png, format="png")
+                Image.fromarray(np.ascontiguousarray(image)).save(png, format="png")
                 png.seek(0)
-                yield index, {**example, "image": png}
+                yield index, {"id": f"{split_prefix}{index:05d}", "image": png, "label": label}
 
     return Cifar10
+
+
+def _read_binary(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """The official layout: per image a label byte, then the planes red, green, blue."""
+    rows = np.fromfile(path, np.uint8).reshape(-1, 1 + PIXELS)
+    for row in rows:
+        yield row[1:].reshape(3, 32, 32).transpose(1, 2, 0), int(row[0])
 
 
 def _has_meta(binaries: Path) -> bool:

@@ -163,10 +163,9 @@ def _norm_activate_pool_backward(_, residuals, cotangents):
     count = jnp.maximum(mask.sum(), 1) * pixels
     through_mean = scale * d_normal.sum((0, 1, 2), keepdims=True) / count
     through_variance = jnp.square(scale) * (d_normal * normal).sum((0, 1, 2), keepdims=True) / count
-    per_pixel = through_mean - through_variance * mean
     mask = mask[:, None, None, None]
     dy = jax.vjp(max_pool, y)[1](d_normal * scale)[0]
-    dy += d_image_mean[:, None, None, :] / pixels - mask * (per_pixel + through_variance * y)
+    dy += d_image_mean[:, None, None, :] / pixels - mask * (through_mean + through_variance * (y - mean))
     return dy, None
 
 

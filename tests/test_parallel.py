@@ -1,0 +1,84 @@
+"""One device or eight: the same numbers. The tests' process has eight CPU devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from configs import cifar10
+from mocca_jax import data, evaluate, models, parallel, train
+from mocca_jax.data import batching
+from mocca_jax.stages import STAGES
+from tests.test_train import assert_close
+
+BATCH = 50  # not divisible by 8: every batch is padded to 56
+
+
+@pytest.fixture
+def config(smoke):
+    smoke.batch_size = BATCH
+    smoke.radius_warmup_epochs = 0
+    return smoke
+
+
+def mesh_of(devices: int) -> Mesh:
+    return Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
+
+
+def placed_batches(config, mesh):
+    train_split = data.load(config).train
+    for batch in batching.in_order(train_split, config.batch_size, parallel.padded(BATCH, mesh)):
+        yield parallel.shard(batch, mesh)
+
+
+def prepared(config, stage, model, mesh, preprocess):
+    variables = models.init_variables(model, (16, 16, 3), jax.random.key(0), stage.method)
+    sizes = {"layer0": 32, "layer1": 64, "layer2": 128, "layer3": 16} if stage.has_centroids else {}
+    optimizer = train.make_optimizer(config[stage.name], 4)
+    state = train.create_state(variables, optimizer, sizes, jax.random.key(0))
+    state = parallel.replicate(jax.tree.map(jnp.array, state), mesh)
+    return state, train.make_step(model, stage, config, optimizer, preprocess, 4)
+
+
+@pytest.mark.parametrize("formulation", ["plain", "rewritten"])
+@pytest.mark.parametrize("stage_name", ["reconstruction", "one_class"])
+def test_a_step_and_the_centroids_do_not_depend_on_the_number_of_devices(config, formulation, stage_name):
+    config.formulation = formulation
+    stage = STAGES[stage_name]
+    preprocess = data.load(config).preprocess
+    seen = {}
+    for devices in (1, 8):
+        mesh = mesh_of(devices)
+        assert parallel.padded(BATCH, mesh) == (50 if devices == 1 else 56)
+        model = models.build(config, (16, 16, 3), config.layers if stage.has_centroids else ())
+        state, step = prepared(config, stage, model, mesh, preprocess)
+        if stage.has_centroids:
+            pairs = ((b["image"], b["mask"]) for b in placed_batches(config, mesh))
+            centroids = train.compute_centroids(model, state, preprocess, pairs, push=0.1)
+            state = parallel.replicate(state.replace(centroids=centroids), mesh)
+        batch = next(placed_batches(config, mesh))
+        state, metrics = step(state, batch["image"], batch["mask"])
+        # Adam's first moment is a tenth of the gradient.
+        kept = (metrics, state.centroids, state.radii, state.batch_stats, state.opt_state[1].mu)
+        seen[devices] = jax.device_get(kept)
+    for one, eight in zip(seen[1], seen[8], strict=True):
+        assert_close(eight, one, rtol=1e-3)
+
+
+def test_scores_do_not_depend_on_the_number_of_devices(config):
+    dataset = data.load(config)
+    model = models.build(config, dataset.image_shape, config.layers)
+    found = {}
+    for devices in (1, 8):
+        mesh = mesh_of(devices)
+        state, _ = prepared(config, STAGES["one_class"], model, mesh, dataset.preprocess)
+        found[devices] = evaluate.score_test_set(model, state, dataset, config, mesh)
+    assert len(found[1].combined) == len(dataset.test)
+    np.testing.assert_allclose(found[8].combined, found[1].combined, rtol=1e-4)
+    for layer, values in found[1].layers.items():
+        np.testing.assert_allclose(found[8].layers[layer], values, rtol=1e-4, atol=1e-6)
+
+
+def test_the_published_job_divides_over_any_number_of_devices():
+    assert [parallel.padded(cifar10.get_config().batch_size, mesh_of(n)) for n in (1, 3, 7, 8)] == [256, 258, 259, 256]

@@ -1,0 +1,240 @@
+"""Whole runs as a user makes them: real processes, killed ones too, one device and eight."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LIMIT = 240
+
+
+def command(workdir, *flags, config="configs/smoke.py"):
+    return [sys.executable, "-m", "mocca_jax.main", f"--config={config}", f"--workdir={workdir}", *flags]
+
+
+def environment(**more):
+    return {**os.environ, "JAX_PLATFORMS": "cpu", **more}
+
+
+def execute(*arguments, devices: int | None = None, **keywords):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} if devices else {}
+    return subprocess.run(
+        command(*arguments, **keywords),
+        cwd=REPOSITORY,
+        env=environment(**flags),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+
+
+def result(workdir: Path) -> dict:
+    return json.loads((workdir / "result.json").read_text())
+
+
+def epochs(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """An undisturbed run of the smoke config."""
+    workdir = tmp_path_factory.mktemp("run") / "smoke"
+    done = execute(workdir)
+    assert done.returncode == 0, done.stderr
+    assert "combined" in done.stdout and "AUC" in done.stdout
+    assert "handed over 10/10 encoder arrays" in done.stderr
+    assert "\r" not in done.stderr  # no progress bar when piped
+    return workdir
+
+
+def test_planted_anomalies_are_found(finished):
+    assert result(finished)["metrics"]["combined"]["auc"] > 0.99
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    found = result(finished)
+    assert found["transferred_arrays"] == 10
+    assert set(found["seconds"]) == {"reconstruction", "one_class", "evaluation"}
+    assert found["config"] == json.loads((finished / "config.json").read_text())
+    assert found["device"]["platform"] == "cpu" and found["packages"]["jax"]
+    rows = epochs(finished)
+    assert [(r["stage"], r["epoch"]) for r in rows] == [("reconstruction", e) for e in range(3)] + [
+        ("one_class", e) for e in range(5)
+    ]
+    assert set(rows[-1]["layers"]) == {"layer0", "layer1", "layer2", "layer3"}
+    assert {"loss", "learning_rate", "images_per_second"} <= set(rows[-1])
+    assert rows[-1]["layers"]["layer3"]["radius"] > 0 == rows[3]["layers"]["layer3"]["radius"]
+    for stage in ("reconstruction", "one_class"):
+        assert list((finished / "tensorboard" / stage).glob("events.*"))
+        assert list((finished / "checkpoints" / stage).iterdir())
+
+
+def test_scores_are_the_mean_of_the_layers_scores(finished):
+    with open(finished / "scores.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 120 and sum(int(r["label"]) for r in rows) == 60
+    for row in rows:
+        layers = [float(row[f"layer{j}"]) for j in range(4)]
+        assert float(row["score"]) == pytest.approx(np.mean(layers), rel=1e-5, abs=1e-6)
+
+
+def test_a_finished_run_is_printed_again_and_not_touched(finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    again = execute(finished)
+    assert again.returncode == 0
+    assert "holds the finished run" in again.stderr and "combined" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+
+
+def test_another_config_is_refused_with_the_fields_named(finished):
+    refused = execute(finished, "--config.nu=0.05", "--config.one_class.epochs=6")
+    assert refused.returncode == 1
+    assert "nu: 0.1 there, 0.05 here" in refused.stderr
+    assert "one_class.epochs: 5 there, 6 here" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert result(finished)["config"]["nu"] == 0.1
+
+
+def wait_for_checkpoint(process, workdir: Path, stage: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    folder = workdir / "checkpoints" / stage
+    while time.monotonic() < deadline and process.poll() is None:
+        if folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir()):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no checkpoint of stage {stage}: {process.communicate()}")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["reconstruction", "one_class"])
+def test_an_interrupted_run_ends_bit_identical(finished, tmp_path, signum, stage):
+    """A checkpoint at every step; the process is stopped at a random moment after the stage's first."""
+    workdir = tmp_path / "run"
+    often = tmp_path / "often.py"
+    text = (REPOSITORY / "configs/smoke.py").read_text().replace("checkpoint_seconds = 60.0", "checkpoint_seconds = 0.0")
+    often.write_text(text)
+    process = subprocess.Popen(
+        command(workdir, config=often), cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    wait_for_checkpoint(process, workdir, stage)
+    time.sleep(random.uniform(0, 1))
+    process.send_signal(signum)
+    stderr = process.communicate(timeout=LIMIT)[1]
+    assert process.returncode == (-signal.SIGKILL if signum == signal.SIGKILL else 128 + signal.SIGTERM), stderr
+    if signum == signal.SIGTERM:
+        assert "stopped by SIGTERM; saved stage" in stderr
+    assert not (workdir / "result.json").exists()
+    resumed = execute(workdir, config=often)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from step" in resumed.stderr
+    assert result(workdir)["sha256"] == result(finished)["sha256"]
+    assert (workdir / "scores.csv").read_bytes() == (finished / "scores.csv").read_bytes()
+    timeless = [{k: v for k, v in row.items() if "second" not in k} for row in epochs(workdir)]
+    assert timeless == [{k: v for k, v in row.items() if "second" not in k} for row in epochs(finished)]
+
+
+def test_eight_devices_train_as_one_does(tmp_path):
+    """A whole run, batches of 50. Single steps are compared to float tolerance in test_parallel.py; over many
+    steps Adam amplifies rounding, so here losses, radii and scores agree to a hundredth."""
+    runs = {}
+    for devices in (1, 8):
+        runs[devices] = tmp_path / str(devices)
+        done = execute(runs[devices], "--config.batch_size=50", "--config.one_class.epochs=3", devices=devices)
+        assert done.returncode == 0, done.stderr
+        assert result(runs[devices])["device"]["devices"] == devices
+    for one, eight in zip(epochs(runs[1]), epochs(runs[8]), strict=True):
+        assert one["loss"] == pytest.approx(eight["loss"], rel=1e-2)
+        for layer, values in one.get("layers", {}).items():
+            for name in ("distance", "radius"):
+                assert values[name] == pytest.approx(eight["layers"][layer][name], rel=1e-2, abs=1e-4), (layer, name)
+    scores = {n: np.loadtxt(w / "scores.csv", delimiter=",", skiprows=1, usecols=range(2, 7)) for n, w in runs.items()}
+    np.testing.assert_allclose(scores[1], scores[8], rtol=2e-2, atol=2e-2 * np.abs(scores[1]).max())
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--config.normal_clas=1"], "normal_class"),
+        (["--config.nu=0"], "nu = 0: the soft boundary divides by nu"),
+        (["--config.nu=1.5"], "nu = 1.5: must be a number from 0 to 1"),
+        (["--config.layers=(0,9)"], "not [9]"),
+        (["--config.layers=()"], "needs at least one layer"),
+        (["--config.normal_class=10"], "normal_class = 10: must be a whole number from 0 to 9"),
+        (["--config.batch_size=0"], "batch_size = 0"),
+        (["--config.one_class.epochs=-1"], "one_class.epochs = -1"),
+        (["--config.data=imagenet"], "unknown data set 'imagenet'; known: 'cifar10', 'digits', 'synthetic'"),
+        (["--config.nu=many"], "nu"),
+        (["--cofnig.nu=0.1"], "cofnig"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_wrong_command_gets_one_message_and_leaves_nothing(tmp_path, flags, said):
+    workdir = tmp_path / "run"
+    refused = execute(workdir, *flags)
+    assert refused.returncode != 0
+    assert said in refused.stderr + refused.stdout
+    assert "Traceback" not in refused.stderr
+    assert len(refused.stderr.splitlines()) < 25
+    assert not workdir.exists()
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path):
+    refused = execute(tmp_path / "run", config="configs/cifar11.py")
+    assert refused.returncode != 0 and "cifar11.py" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    refused = execute(tmp_path)
+    assert refused.returncode == 1 and "not empty and holds no run" in refused.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_as_workdir_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    refused = execute(file / "run")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr and str(file) in refused.stderr
+
+
+def test_a_full_disk_is_said_and_what_was_saved_goes_on(tmp_path, finished):
+    """A limit on file sizes makes the first checkpoint fail half-way, as a full disk does."""
+    workdir = tmp_path / "run"
+    limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(workdir)]
+    full = subprocess.run(
+        limited, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=LIMIT
+    )
+    assert full.returncode == 1, full.stderr
+    assert "could not be written" in full.stderr and "Free some space" in full.stderr
+    assert "Traceback" not in full.stderr
+    resumed = execute(workdir)
+    assert resumed.returncode == 0, resumed.stderr
+    assert result(workdir)["sha256"] == result(finished)["sha256"]
+
+
+def test_nan_stops_the_run_and_names_the_place(tmp_path):
+    broken = execute(tmp_path / "run", "--config.one_class.learning_rate=1e30", "--config.reconstruction.epochs=0")
+    assert broken.returncode == 1
+    assert "training broke down in stage one_class, epoch" in broken.stderr and "layer" in broken.stderr
+    assert "Traceback" not in broken.stderr
+
+
+def test_baselines_run(tmp_path):
+    flags = ["--config.stages=('reconstruction',)", "--config.score=reconstruction"]
+    dcae = execute(tmp_path / "dcae", *flags)
+    assert dcae.returncode == 0, dcae.stderr
+    assert set(result(tmp_path / "dcae")["metrics"]) == {"combined", "reconstruction"}
+    holistic = execute(tmp_path / "svdd", "--config.layers=(3,)", "--config.boundary=hard")
+    assert holistic.returncode == 0, holistic.stderr
+    assert set(result(tmp_path / "svdd")["metrics"]) == {"combined", "layer3"}
