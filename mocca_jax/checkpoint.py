@@ -5,6 +5,7 @@ so far, and the shape and SHA-256 of every array, so that a damaged or foreign c
 """
 
 import hashlib
+import logging as std_logging
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Checkpoints:
             self._manager.save(step, args=items)
             self._manager.wait_until_finished()
         except Exception as error:  # the storage library reports a full disk in several types
+            _silence_background_tasks()
             raise UserError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}\n"
                 "Free some space or mend the permissions and run the same command again: it goes on from the "
@@ -99,6 +101,12 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _silence_background_tasks() -> None:
+    """The storage library's abandoned tasks would print tracebacks at exit; the error is already on its way."""
+    for name in ("asyncio", "concurrent.futures"):
+        std_logging.getLogger(name).disabled = True
 
 
 def describe(tree: Any, digests: bool = True) -> dict[str, dict[str, Any]]:

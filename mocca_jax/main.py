@@ -22,8 +22,7 @@ CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 0, "CPU devices to spread a ba
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    del argv
     _set_up_logging()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -60,8 +59,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     """Flags from the command line; a wrong one ends the program with one message."""
     try:
         rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"unknown arguments: {' '.join(rest[1:])}")
         if CONFIG.value is None or WORKDIR.value is None:
             raise UserError("--config and --workdir are needed, as in\n" + __doc__.strip().splitlines()[-1])
+        CONFIG.value.keys  # noqa: B018 (a config file that could not be read raises here)
         return rest
     except (UserError, flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         message = error.args[0] if error.args and isinstance(error, KeyError) else error

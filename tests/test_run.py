@@ -122,7 +122,9 @@ def test_an_interrupted_run_ends_bit_identical(finished, tmp_path, signum, stage
     """A checkpoint at every step; the process is stopped at a random moment after the stage's first."""
     workdir = tmp_path / "run"
     often = tmp_path / "often.py"
-    text = (REPOSITORY / "configs/smoke.py").read_text().replace("checkpoint_seconds = 60.0", "checkpoint_seconds = 0.0")
+    text = (
+        (REPOSITORY / "configs/smoke.py").read_text().replace("checkpoint_seconds = 60.0", "checkpoint_seconds = 0.0")
+    )
     often.write_text(text)
     process = subprocess.Popen(
         command(workdir, config=often), cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
@@ -212,9 +214,7 @@ def test_a_full_disk_is_said_and_what_was_saved_goes_on(tmp_path, finished):
     """A limit on file sizes makes the first checkpoint fail half-way, as a full disk does."""
     workdir = tmp_path / "run"
     limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(workdir)]
-    full = subprocess.run(
-        limited, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=LIMIT
-    )
+    full = subprocess.run(limited, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=LIMIT)
     assert full.returncode == 1, full.stderr
     assert "could not be written" in full.stderr and "Free some space" in full.stderr
     assert "Traceback" not in full.stderr

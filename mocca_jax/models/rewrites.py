@@ -40,7 +40,7 @@ def _conv_forward(x, kernel):
 
 def _conv_backward(residuals, dy):
     x, kernel = residuals
-    dx = same_conv(dy, kernel[::-1, ::-1].swapaxes(2, 3))
+    (dx,) = jax.vjp(lambda x: same_conv(x, kernel), x)[1](dy)
     dkernel = jnp.zeros_like(kernel)
     for x_part, dy_part in zip(_batch_halves(x), _batch_halves(dy), strict=True):
         dkernel += jax.vjp(lambda k, x=x_part: same_conv(x, k), kernel)[1](dy_part)[0]

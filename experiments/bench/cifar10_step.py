@@ -1,0 +1,148 @@
+"""Time of a CIFAR-10 training step, ours against PyTorch on the same network, interleaved in one run.
+
+python -m experiments.bench.cifar10_step [--rounds=7]
+
+Each variant runs in a process of its own that is awake only in its turn; a figure is the median over rounds
+of the median of a few steps. The compilation of our variants is timed too.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+BATCH = 256
+STEPS = 3
+VARIANTS = ("torch", "torch channels-last", "ours", "ours plain", "ours 1 device")
+STAGES = ("reconstruction", "one_class")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.worker)
+        return
+    print(json.dumps(circumstances()))
+    for stage in STAGES:
+        report(stage, measure(stage, options.rounds))
+
+
+def measure(stage: str, rounds: int) -> dict[str, list[float]]:
+    workers = {name: start(f"{stage}/{name}") for name in VARIANTS}
+    try:
+        seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+                seconds[name].append(float(worker.stdout.readline()))
+        return seconds
+    finally:
+        for worker in workers.values():
+            worker.kill()
+
+
+def start(worker: str) -> subprocess.Popen:
+    """A worker that has compiled and run once; its line says how long that took."""
+    command = [sys.executable, "-m", "experiments.bench.cifar10_step", f"--worker={worker}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    print(f"{worker}: ready after {float(process.stdout.readline()):.1f} s (imports, compilation, one step)")
+    return process
+
+
+def report(stage: str, seconds: dict[str, list[float]]) -> None:
+    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+    print(f"\n{stage}, batch {BATCH}: ms per step\n| variant | median | min | max | / torch | / channels-last |")
+    print("|---|---|---|---|---|---|")
+    for name, values in seconds.items():
+        ratios = [medians[name] / medians[base] for base in VARIANTS[:2]]
+        low, high = 1e3 * min(values), 1e3 * max(values)
+        print(f"| {name} | {medians[name]:.0f} | {low:.0f} | {high:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+    print(flush=True)
+
+
+def work(task: str) -> None:
+    """Compiles and runs once, then times `STEPS` steps at every line on standard input."""
+    stage, name = task.split("/")
+    began = time.perf_counter()
+    step = torch_step(stage, name) if name.startswith("torch") else our_step(stage, name)
+    step()
+    print(time.perf_counter() - began, flush=True)
+    for _ in sys.stdin:
+        times = []
+        for _ in range(STEPS):
+            began = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - began)
+        print(statistics.median(times), flush=True)
+
+
+def torch_step(stage: str, name: str):
+    import torch
+
+    from experiments.bench import torch_lenet
+
+    torch.set_num_threads(os.cpu_count())
+    layout = torch.channels_last if "channels" in name else torch.contiguous_format
+    model = torch_lenet.AutoEncoder().to(memory_format=layout)
+    image = torch.rand(BATCH, 3, 32, 32).to(memory_format=layout)
+    if stage == "reconstruction":
+        optimizer = torch_lenet.adam(model.parameters(), 1e-3)
+        return lambda: torch_lenet.reconstruction_step(model, optimizer, image)
+    optimizer = torch_lenet.adam(model.encoder.parameters(), 1e-4)
+    centroids = [torch.rand(size) for size in (32, 64, 128, 128)]
+    radii = [torch.tensor(1.0)] * 4
+
+    def step():
+        _, distances = torch_lenet.one_class_step(model.encoder, optimizer, image, centroids, radii)
+        return [torch.quantile(d.sqrt(), 0.9).item() for d in distances]
+
+    return step
+
+
+def our_step(stage_name: str, name: str):
+    import jax
+    import numpy as np
+
+    from configs import cifar10
+    from mocca_jax import models, parallel, train
+    from mocca_jax.stages import STAGES
+
+    parallel.configure(cpu_devices=1 if "1 device" in name else 0, cache_dir=None)
+    config = cifar10.get_config()
+    config.formulation = "plain" if "plain" in name else "auto"
+    config.radius_warmup_epochs = 0
+    stage = STAGES[stage_name]
+    model = models.build(config, (32, 32, 3), config.layers if stage.has_centroids else ())
+    variables = models.init_variables(model, (32, 32, 3), jax.random.key(0), stage.method)
+    optimizer = train.make_optimizer(config[stage.name], 20)
+    sizes = {"layer0": 32, "layer1": 64, "layer2": 128, "layer3": 128} if stage.has_centroids else {}
+    mesh = parallel.make_mesh()
+    state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
+    image = np.random.default_rng(0).random((BATCH, 32, 32, 3), np.float32)
+    image, mask = parallel.shard((image, np.ones(BATCH, np.float32)), mesh)
+    compiled = train.make_step(model, stage, config, optimizer, lambda raw, key: raw, 20)
+    held = [state]
+
+    def step():
+        held[0], metrics = compiled(held[0], image, mask)
+        return jax.block_until_ready((held[0], metrics))
+
+    return step
+
+
+def circumstances() -> dict:
+    from importlib import metadata
+
+    names = ("jax", "jaxlib", "flax", "torch")
+    return {"cores": os.cpu_count(), "batch": BATCH, **{name: metadata.version(name) for name in names}}
+
+
+if __name__ == "__main__":
+    main()

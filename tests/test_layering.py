@@ -1,0 +1,63 @@
+"""Imports go one way, heavy libraries stay behind their fences, the README's commands exist."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "mocca_jax"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path) -> set[str]:
+    """All names a file imports, at any depth, as dotted paths."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("name", ["hypersphere", "losses", "scores", "metrics"])
+def test_the_method_knows_no_network_data_set_or_file(name):
+    allowed = ("jax", "numpy", "sklearn")
+    assert all(i.split(".")[0] in allowed for i in imports(PACKAGE / f"{name}.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_heavy_libraries_stay_behind_their_fences(path):
+    name, found = path.relative_to(PACKAGE).as_posix(), {i.split(".")[0] for i in imports(path)}
+    fences = {"orbax": "checkpoint.py", "tensorflow_datasets": "data/cifar10_files.py", "tensorboardX": "results.py"}
+    assert not [library for library, home in fences.items() if library in found and name != home]
+    assert "ml_collections.config_flags" not in imports(path) or name == "main.py"
+    assert "jax.sharding" not in {i.rsplit(".", 1)[0] for i in imports(path)} or name == "parallel.py"
+
+
+@pytest.mark.parametrize("name", ["train", "loop", "stages", "evaluate", "handover"])
+def test_training_and_scoring_name_no_data_set(name):
+    assert not re.search(r"cifar|mvtec|digits|shanghai", (PACKAGE / f"{name}.py").read_text(), re.IGNORECASE)
+
+
+def test_importing_the_package_pulls_in_nothing_heavy():
+    script = "import mocca_jax, sys; print([m for m in ('jax', 'flax', 'orbax', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == "[]"
+
+
+def test_files_stay_small():
+    assert [p.name for p in MODULES if len(p.read_text().splitlines()) > 300] == []
+
+
+def test_the_commands_of_the_readme_name_files_that_exist():
+    text = (REPOSITORY / "README.md").read_text()
+    named = set(re.findall(r"--config=(configs/\w+\.py)", text)) | set(re.findall(r"-m (experiments[\w.]+)", text))
+    assert {"configs/digits.py", "configs/cifar10.py"} <= named
+    for name in named:
+        path = name if name.endswith(".py") else name.replace(".", "/") + ".py"
+        assert (REPOSITORY / path).is_file(), name
