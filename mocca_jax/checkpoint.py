@@ -5,7 +5,8 @@ so far, and the shape and SHA-256 of every array, so that a damaged or foreign c
 """
 
 import hashlib
-import logging as std_logging
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from absl import logging
 from mocca_jax.errors import UserError
 
 KEEP = 2
+SPARE_BYTES = 2**18  # for a checkpoint's own records
 
 
 class Checkpoints:
@@ -46,10 +48,10 @@ class Checkpoints:
         record = {"progress": progress, "arrays": describe(arrays)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
         try:
+            _check_room(self.folder, SPARE_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
             self._manager.save(step, args=items)
             self._manager.wait_until_finished()
         except Exception as error:  # the storage library reports a full disk in several types
-            _silence_background_tasks()
             raise UserError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}\n"
                 "Free some space or mend the permissions and run the same command again: it goes on from the "
@@ -103,10 +105,12 @@ class Checkpoints:
         self._manager.close()
 
 
-def _silence_background_tasks() -> None:
-    """The storage library's abandoned tasks would print tracebacks at exit; the error is already on its way."""
-    for name in ("asyncio", "concurrent.futures"):
-        std_logging.getLogger(name).disabled = True
+def _check_room(folder: Path, size: int) -> None:
+    """Raises OSError unless `size` bytes can be written to the folder."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        os.posix_fallocate(probe.fileno(), 0, size)
 
 
 def describe(tree: Any, digests: bool = True) -> dict[str, dict[str, Any]]:

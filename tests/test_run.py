@@ -147,21 +147,23 @@ def test_an_interrupted_run_ends_bit_identical(finished, tmp_path, signum, stage
 
 
 def test_eight_devices_train_as_one_does(tmp_path):
-    """A whole run, batches of 50. Single steps are compared to float tolerance in test_parallel.py; over many
-    steps Adam amplifies rounding, so here losses, radii and scores agree to a hundredth."""
+    """A whole run, batches of 50. The rates are small: Adam makes full steps of rounding noise where a gradient
+    vanishes, so over many large steps two correct runs drift apart."""
+    flags = ["--config.batch_size=50", "--config.one_class.epochs=3"]
+    flags += [f"--config.{stage}.learning_rate=1e-5" for stage in ("reconstruction", "one_class")]
     runs = {}
     for devices in (1, 8):
         runs[devices] = tmp_path / str(devices)
-        done = execute(runs[devices], "--config.batch_size=50", "--config.one_class.epochs=3", devices=devices)
+        done = execute(runs[devices], *flags, devices=devices)
         assert done.returncode == 0, done.stderr
         assert result(runs[devices])["device"]["devices"] == devices
     for one, eight in zip(epochs(runs[1]), epochs(runs[8]), strict=True):
-        assert one["loss"] == pytest.approx(eight["loss"], rel=1e-2)
+        assert one["loss"] == pytest.approx(eight["loss"], rel=1e-3)
         for layer, values in one.get("layers", {}).items():
             for name in ("distance", "radius"):
-                assert values[name] == pytest.approx(eight["layers"][layer][name], rel=1e-2, abs=1e-4), (layer, name)
+                assert values[name] == pytest.approx(eight["layers"][layer][name], rel=1e-3, abs=1e-5), (layer, name)
     scores = {n: np.loadtxt(w / "scores.csv", delimiter=",", skiprows=1, usecols=range(2, 7)) for n, w in runs.items()}
-    np.testing.assert_allclose(scores[1], scores[8], rtol=2e-2, atol=2e-2 * np.abs(scores[1]).max())
+    np.testing.assert_allclose(scores[1], scores[8], rtol=2e-3, atol=2e-3 * np.abs(scores[1]).max())
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,14 @@ def test_a_full_disk_is_said_and_what_was_saved_goes_on(tmp_path, finished):
     """A limit on file sizes makes the first checkpoint fail half-way, as a full disk does."""
     workdir = tmp_path / "run"
     limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(workdir)]
-    full = subprocess.run(limited, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=LIMIT)
+    full = subprocess.run(
+        limited,
+        cwd=REPOSITORY,
+        env=environment(MOCCA_CACHE_DIR=str(tmp_path / "cache")),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
     assert full.returncode == 1, full.stderr
     assert "could not be written" in full.stderr and "Free some space" in full.stderr
     assert "Traceback" not in full.stderr
