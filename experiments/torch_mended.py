@@ -38,8 +38,8 @@ def main() -> None:
     for boundary in ("soft", "hard") if options.boundary == "both" else (options.boundary,):
         encoder = copy.deepcopy(model.encoder)
         auc = one_class(encoder, train, test, labels, options.epochs, boundary == "soft")
-        row = {"boundary": boundary, "auc": auc, "seconds": time.monotonic() - began, **vars(options)}
-        print(json.dumps({**row, "boundary": boundary}), flush=True)
+        row = {**vars(options), "boundary": boundary, "auc": auc, "seconds": time.monotonic() - began}
+        print(json.dumps(row), flush=True)
 
 
 def load(normal_class: int):

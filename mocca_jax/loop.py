@@ -145,7 +145,7 @@ class _Reader:
 
     def _read(self) -> None:
         step, units, metrics = self.pending.popleft()
-        values = {k: float(v) for k, v in flatten(jax.tree.map(float, jax.device_get(metrics)))}
+        values = dict(flatten(jax.tree.map(float, jax.device_get(metrics))))
         broken = sorted(name for name, value in values.items() if not math.isfinite(value))
         if broken:
             layers = sorted({name.split("/")[1] for name in broken if name.startswith("layers/")})

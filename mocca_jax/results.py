@@ -1,6 +1,7 @@
 """What a run leaves in its folder besides checkpoints: config, logs, scores, result."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -105,8 +106,6 @@ def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 def write_scores(path: Path, samples: list[str], labels: np.ndarray, found: evaluate.Scores) -> None:
     """`scores.csv`: sample, label, score, and each layer's part of the score."""
-    import io
-
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["sample", "label", "score", *found.layers])

@@ -18,7 +18,7 @@ BATCH = 50  # not divisible by 8: every batch is padded to 56
 @pytest.fixture
 def config(smoke):
     smoke.batch_size = BATCH
-    smoke.normal_class = 1  # another draw: in the default one a pooling window is tied to the last bit
+    smoke.normal_class = 1  # the default draw puts one leaky ReLU input at exactly 0
     smoke.radius_warmup_epochs = 0
     return smoke
 
