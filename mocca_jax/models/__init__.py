@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.models import heads, lenet
+from mocca_jax.models import heads, lenet, resnet
 
-ENCODERS = {"lenet": lenet}
+ENCODERS = {"lenet": lenet, "resnet": resnet}
 
 
 class AutoEncoder(nn.Module):
@@ -25,8 +25,11 @@ class AutoEncoder(nn.Module):
         return self.decoder(self.encoder(image, mask, train), mask, train)
 
     def encode(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Image `[B, ...]`, mask `[B]` -> code `[B, code_size]`."""
-        return self.encoder(image, mask, train)
+        """Image `[B, ...]`, mask `[B]` -> features, sown; nothing beyond the deepest selected layer is computed.
+
+        Returns the code `[B, code_size]` where no layer is selected, or the deepest layer's activation.
+        """
+        return self.encoder(image, mask, train, features_only=True)
 
 
 def layer_name(layer: int) -> str:

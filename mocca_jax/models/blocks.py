@@ -56,8 +56,21 @@ class Conv(nn.Module):
         return rewrites.same_conv(x, kernel)
 
 
+class Dense(nn.Module):
+    """A linear layer over the last axis, with PyTorch's default initial weights."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = torch_default(x.shape[-1])
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        bias = self.param("bias", init, (self.features,))
+        return x @ kernel + rewrites.per_channel(bias, x)
+
+
 class BatchNorm(nn.Module):
-    """Batch normalisation without scale and offset, over all axes but the last.
+    """Batch normalisation over all axes but the last; `affine`: with scale and offset.
 
     Training normalises with the biased variance of the real examples and folds the *unbiased* one into the
     running variance, as PyTorch does: new = 0.9 old + 0.1 batch.
@@ -65,6 +78,7 @@ class BatchNorm(nn.Module):
 
     eps: float
     momentum: float = 0.9
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -74,7 +88,12 @@ class BatchNorm(nn.Module):
         else:
             mean, variance = masked_moments(x, mask)
             running.update(mean, variance, _values_per_channel(x, mask))
-        return normalize(x, mean, variance, self.eps)
+        x = normalize(x, mean, variance, self.eps)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+            bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+            x = x * rewrites.per_channel(scale, x) + rewrites.per_channel(bias, x)
+        return x
 
 
 class NormActivatePool(nn.Module):

@@ -28,23 +28,27 @@ class Encoder(nn.Module):
     rewritten: bool = False
 
     @nn.compact
-    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, image: jax.Array, mask: jax.Array, train: bool, features_only: bool = False) -> jax.Array:
+        """The code `[B, code_size]`; with `features_only`, nothing beyond the deepest selected layer."""
+        deepest = max(self.layers) if features_only and self.layers else CODE_LAYER
         x = image
-        for layer, width in enumerate(WIDTHS):
+        for layer, width in enumerate(WIDTHS[: deepest + 1]):
             init = blocks.xavier(5, x.shape[-1], width)
             y = blocks.Conv(width, 5, init, rewritten=self.rewritten, name=f"conv{layer + 1}")(x)
             norm = blocks.NormActivatePool(EPS, rewritten=self.rewritten, name=f"norm{layer + 1}")
             x, spatial_mean = norm(y, mask, train)
-            self._emit(layer, y, spatial_mean)
+            self._emit(layer, y, spatial_mean, mask, train)
+        if deepest < CODE_LAYER:
+            return x
         x = x.reshape(x.shape[0], -1)
         init = blocks.torch_default(x.shape[-1])
         code = nn.Dense(self.code_size, use_bias=False, kernel_init=init, name="linear")(x)
-        self._emit(CODE_LAYER, code, code)
+        self._emit(CODE_LAYER, code, code, mask, train)
         return code
 
-    def _emit(self, layer: int, activation: jax.Array, spatial_mean: jax.Array) -> None:
+    def _emit(self, layer: int, *activation_mean_mask_train) -> None:
         if layer in self.layers:
-            feature = self.head(name=f"{HEAD_PREFIX}{layer}")(activation, spatial_mean)
+            feature = self.head(name=f"{HEAD_PREFIX}{layer}")(*activation_mean_mask_train)
             self.sow("features", f"layer{layer}", feature, reduce_fn=lambda _, new: new, init_fn=lambda: None)
 
 

@@ -15,6 +15,22 @@ from jax import lax
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
+def strided_conv(x, kernel, strides, padding, rewritten: bool) -> jax.Array:
+    """Correlation over any number of spatial axes."""
+    axes = "HW" if x.ndim == 4 else "THW"
+    dimensions = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dimensions)
+
+
+def transposed_conv(x, kernel, strides, rewritten: bool) -> jax.Array:
+    """The transposed convolution with padding k//2 and output padding stride-1, `kernel` as a correlation's."""
+    axes = "HW" if x.ndim == 4 else "THW"
+    dimensions = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    padding = [(k // 2, k // 2 + s - 1) for k, s in zip(kernel.shape, strides, strict=False)]
+    ones = (1,) * len(strides)
+    return lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=strides, dimension_numbers=dimensions)
+
+
 def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Correlation with stride one and zero padding that keeps `H` and `W`; odd kernel sides."""
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2

@@ -1,0 +1,124 @@
+"""Residual blocks for any number of spatial axes: `[B, H, W, C]` images and `[B, T, H, W, C]` clips alike.
+
+Sizes and strides are tuples with one entry per spatial axis. Each convolution is followed by a batch-norm with
+scale and offset and has no bias. Initial weights are PyTorch's defaults. The attribute names are those of the
+published program (`conv1a`, `norm1a` for its `bn1a`, ...).
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mocca_jax.models import blocks, rewrites
+
+Sizes = tuple[int, ...]
+
+
+class Conv(nn.Module):
+    """A convolution, padded by half its kernel unless `padded` is False.
+
+    `causal` keeps the last tap of the first spatial axis at zero: step t sees t-1 and t.
+    """
+
+    features: int
+    kernel_size: Sizes
+    strides: Sizes
+    padded: bool = True
+    use_bias: bool = False
+    causal: bool = False
+    rewritten: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1] * math.prod(self.kernel_size)
+        init = blocks.torch_default(fan_in)
+        kernel = self.param("kernel", init, (*self.kernel_size, x.shape[-1], self.features))
+        if self.causal:
+            kernel = kernel * _causal_taps(self.kernel_size)
+        padding = tuple((k // 2, k // 2) if self.padded else (0, 0) for k in self.kernel_size)
+        y = rewrites.strided_conv(x, kernel, self.strides, padding, self.rewritten)
+        if self.use_bias:
+            y = y + rewrites.per_channel(self.param("bias", init, (self.features,)), y)
+        return y
+
+
+def _causal_taps(kernel_size: Sizes) -> np.ndarray:
+    taps = np.ones((*kernel_size, 1, 1), np.float32)
+    taps[-1] = 0
+    return taps
+
+
+class TransposedConv(nn.Module):
+    """A transposed convolution that multiplies the sides by `strides`; the kernel is stored as a correlation's.
+
+    Output padding is one on strided axes and zero elsewhere, padding half the kernel, as published.
+    """
+
+    features: int
+    kernel_size: Sizes
+    strides: Sizes
+    rewritten: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = blocks.torch_default(self.features * math.prod(self.kernel_size))
+        kernel = self.param("kernel", init, (*self.kernel_size, x.shape[-1], self.features))
+        return rewrites.transposed_conv(x, kernel, self.strides, self.rewritten)
+
+
+class Residual(nn.Module):
+    """`leaky(norm(conv(leaky(norm(conv(x))))) + x)`, kernels of 3."""
+
+    rewritten: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        kernel, ones = (3,) * (x.ndim - 2), (1,) * (x.ndim - 2)
+        y = Conv(x.shape[-1], kernel, ones, rewritten=self.rewritten, name="conv1")(x)
+        y = blocks.leaky_relu(norm("norm1")(y, mask, train))
+        y = Conv(x.shape[-1], kernel, ones, rewritten=self.rewritten, name="conv2")(y)
+        return blocks.leaky_relu(norm("norm2")(y, mask, train) + x)
+
+
+class Downsample(nn.Module):
+    """A residual block whose first convolution and 1-sized shortcut convolution have `strides`."""
+
+    features: int
+    strides: Sizes
+    causal: bool = False
+    rewritten: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        kernel, ones = (3,) * len(self.strides), (1,) * len(self.strides)
+        shared = {"rewritten": self.rewritten}
+        y = Conv(self.features, kernel, self.strides, causal=self.causal, name="conv1a", **shared)(x)
+        y = blocks.leaky_relu(norm("norm1a")(y, mask, train))
+        y = Conv(self.features, kernel, ones, causal=self.causal, name="conv1b", **shared)(y)
+        shortcut = Conv(self.features, ones, self.strides, name="conv2a", **shared)(x)
+        return blocks.leaky_relu(norm("norm1b")(y, mask, train) + norm("norm2a")(shortcut, mask, train))
+
+
+class Upsample(nn.Module):
+    """A residual block that multiplies the sides by `strides`; `shortcut` is the side of the shortcut's kernel."""
+
+    features: int
+    strides: Sizes
+    shortcut: int = 1
+    rewritten: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        axes, shared = len(self.strides), {"rewritten": self.rewritten}
+        y = TransposedConv(self.features, (5,) * axes, self.strides, name="conv1a", **shared)(x)
+        y = blocks.leaky_relu(norm("norm1a")(y, mask, train))
+        y = Conv(self.features, (3,) * axes, (1,) * axes, name="conv1b", **shared)(y)
+        side = TransposedConv(self.features, (self.shortcut,) * axes, self.strides, name="conv2a", **shared)(x)
+        return blocks.leaky_relu(norm("norm1b")(y, mask, train) + norm("norm2a")(side, mask, train))
+
+
+def norm(name: str | None = None) -> blocks.BatchNorm:
+    """Batch-norm with scale and offset, as everywhere in the residual networks."""
+    return blocks.BatchNorm(1e-5, affine=True, name=name)
