@@ -70,7 +70,7 @@ class Dense(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last; `affine`: with scale and offset.
+    """Batch normalisation over all axes but the last; `affine`: with scale and offset; `slope`: then leaky ReLU.
 
     Training normalises with the biased variance of the real examples and folds the *unbiased* one into the
     running variance, as PyTorch does: new = 0.9 old + 0.1 batch.
@@ -79,10 +79,19 @@ class BatchNorm(nn.Module):
     eps: float
     momentum: float = 0.9
     affine: bool = False
+    slope: float = 1.0
+    rewritten: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         running = _Running(self, x.shape[-1])
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+            bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        if train and self.affine and self.rewritten:
+            x, mean, variance = rewrites.norm_activate(x, mask, scale, bias, self.eps, self.slope)
+            running.update(mean, variance, _values_per_channel(x, mask))
+            return x
         if not train:
             mean, variance = running.mean.value, running.variance.value
         else:
@@ -90,10 +99,8 @@ class BatchNorm(nn.Module):
             running.update(mean, variance, _values_per_channel(x, mask))
         x = normalize(x, mean, variance, self.eps)
         if self.affine:
-            scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-            bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
             x = x * rewrites.per_channel(scale, x) + rewrites.per_channel(bias, x)
-        return x
+        return x if self.slope == 1 else jnp.where(x >= 0, x, self.slope * x)
 
 
 class NormActivatePool(nn.Module):

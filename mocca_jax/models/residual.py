@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mocca_jax.models import blocks, rewrites
+from mocca_jax.models import blocks, convolutions, rewrites
 
 Sizes = tuple[int, ...]
 
@@ -38,7 +38,8 @@ class Conv(nn.Module):
         if self.causal:
             kernel = kernel * _causal_taps(self.kernel_size)
         padding = tuple((k // 2, k // 2) if self.padded else (0, 0) for k in self.kernel_size)
-        y = rewrites.strided_conv(x, kernel, self.strides, padding, self.rewritten)
+        apply = convolutions.fast_conv if self.rewritten else convolutions.conv
+        y = apply(x, kernel, self.strides, padding)
         if self.use_bias:
             y = y + rewrites.per_channel(self.param("bias", init, (self.features,)), y)
         return y
@@ -65,7 +66,8 @@ class TransposedConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         init = blocks.torch_default(self.features * math.prod(self.kernel_size))
         kernel = self.param("kernel", init, (*self.kernel_size, x.shape[-1], self.features))
-        return rewrites.transposed_conv(x, kernel, self.strides, self.rewritten)
+        apply = convolutions.fast_transposed_conv if self.rewritten else convolutions.transposed_conv
+        return apply(x, kernel, self.strides)
 
 
 class Residual(nn.Module):
@@ -77,9 +79,9 @@ class Residual(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         kernel, ones = (3,) * (x.ndim - 2), (1,) * (x.ndim - 2)
         y = Conv(x.shape[-1], kernel, ones, rewritten=self.rewritten, name="conv1")(x)
-        y = blocks.leaky_relu(norm("norm1")(y, mask, train))
+        y = norm("norm1", self.rewritten, blocks.LEAK)(y, mask, train)
         y = Conv(x.shape[-1], kernel, ones, rewritten=self.rewritten, name="conv2")(y)
-        return blocks.leaky_relu(norm("norm2")(y, mask, train) + x)
+        return blocks.leaky_relu(norm("norm2", self.rewritten)(y, mask, train) + x)
 
 
 class Downsample(nn.Module):
@@ -95,10 +97,12 @@ class Downsample(nn.Module):
         kernel, ones = (3,) * len(self.strides), (1,) * len(self.strides)
         shared = {"rewritten": self.rewritten}
         y = Conv(self.features, kernel, self.strides, causal=self.causal, name="conv1a", **shared)(x)
-        y = blocks.leaky_relu(norm("norm1a")(y, mask, train))
+        y = norm("norm1a", self.rewritten, blocks.LEAK)(y, mask, train)
         y = Conv(self.features, kernel, ones, causal=self.causal, name="conv1b", **shared)(y)
         shortcut = Conv(self.features, ones, self.strides, name="conv2a", **shared)(x)
-        return blocks.leaky_relu(norm("norm1b")(y, mask, train) + norm("norm2a")(shortcut, mask, train))
+        return blocks.leaky_relu(
+            norm("norm1b", self.rewritten)(y, mask, train) + norm("norm2a", self.rewritten)(shortcut, mask, train)
+        )
 
 
 class Upsample(nn.Module):
@@ -113,12 +117,14 @@ class Upsample(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         axes, shared = len(self.strides), {"rewritten": self.rewritten}
         y = TransposedConv(self.features, (5,) * axes, self.strides, name="conv1a", **shared)(x)
-        y = blocks.leaky_relu(norm("norm1a")(y, mask, train))
+        y = norm("norm1a", self.rewritten, blocks.LEAK)(y, mask, train)
         y = Conv(self.features, (3,) * axes, (1,) * axes, name="conv1b", **shared)(y)
         side = TransposedConv(self.features, (self.shortcut,) * axes, self.strides, name="conv2a", **shared)(x)
-        return blocks.leaky_relu(norm("norm1b")(y, mask, train) + norm("norm2a")(side, mask, train))
+        return blocks.leaky_relu(
+            norm("norm1b", self.rewritten)(y, mask, train) + norm("norm2a", self.rewritten)(side, mask, train)
+        )
 
 
-def norm(name: str | None = None) -> blocks.BatchNorm:
-    """Batch-norm with scale and offset, as everywhere in the residual networks."""
-    return blocks.BatchNorm(1e-5, affine=True, name=name)
+def norm(name: str, rewritten: bool, slope: float = 1.0) -> blocks.BatchNorm:
+    """Batch-norm with scale and offset, as everywhere in the residual networks; `slope`: then leaky ReLU."""
+    return blocks.BatchNorm(1e-5, affine=True, slope=slope, rewritten=rewritten, name=name)

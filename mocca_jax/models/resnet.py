@@ -49,7 +49,7 @@ class Encoder(nn.Module):
             return residual.Downsample(width, (2, 2), rewritten=self.rewritten, name=f"down{layer - 1}")(x, mask, train)
         if layer == 5:
             hidden = blocks.Dense(HIDDEN, name="linear1")(x.reshape(x.shape[0], -1))
-            return blocks.leaky_relu(residual.norm("norm")(hidden, mask, train))
+            return residual.norm("norm", self.rewritten, blocks.LEAK)(hidden, mask, train)
         if layer == 6:
             return blocks.Dense(self.code_size, name="linear2")(x)
         return jax.nn.sigmoid(x)
@@ -65,9 +65,9 @@ class Decoder(nn.Module):
     def __call__(self, code: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         height, width = (side // 8 for side in self.image_shape[:2])
         x = blocks.Dense(HIDDEN, name="linear1")(code)
-        x = blocks.leaky_relu(residual.norm("norm1")(x, mask, train))
+        x = residual.norm("norm1", self.rewritten, blocks.LEAK)(x, mask, train)
         x = blocks.Dense(WIDTHS[-1] * height * width, name="linear2")(x)
-        x = blocks.leaky_relu(residual.norm("norm2")(x, mask, train))
+        x = residual.norm("norm2", self.rewritten, blocks.LEAK)(x, mask, train)
         x = x.reshape(-1, height, width, WIDTHS[-1])
         for index, features in enumerate((*reversed(WIDTHS[:-1]), STEM), start=1):
             x = residual.Upsample(features, (2, 2), rewritten=self.rewritten, name=f"up{index}")(x, mask, train)

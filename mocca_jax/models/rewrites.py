@@ -7,28 +7,15 @@ maxima far below the machine's speed, and these forms avoid that. GPUs and TPUs 
 Arrays are channels-last: activations `[B, H, W, C]`, kernels `[kH, kW, C_in, C_out]`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-def strided_conv(x, kernel, strides, padding, rewritten: bool) -> jax.Array:
-    """Correlation over any number of spatial axes."""
-    axes = "HW" if x.ndim == 4 else "THW"
-    dimensions = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dimensions)
-
-
-def transposed_conv(x, kernel, strides, rewritten: bool) -> jax.Array:
-    """The transposed convolution with padding k//2 and output padding stride-1, `kernel` as a correlation's."""
-    axes = "HW" if x.ndim == 4 else "THW"
-    dimensions = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
-    padding = [(k // 2, k // 2 + s - 1) for k, s in zip(kernel.shape, strides, strict=False)]
-    ones = (1,) * len(strides)
-    return lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=strides, dimension_numbers=dimensions)
+PART_POSITIONS = 2**15
 
 
 def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -42,14 +29,14 @@ def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`same_conv`, over pairs of columns where the output has few channels.
 
-    The kernel gradient is summed over two halves of the batch: one large contraction over the whole batch
-    falls out of the cache and takes up to four times as long.
+    The kernel gradient is summed over parts of the batch: one large contraction over the whole batch falls out
+    of the cache and takes up to four times as long.
     """
     return _conv_forward(x, kernel)[0]
 
 
 def _conv_forward(x, kernel):
-    few_channels = kernel.shape[-1] <= 64 and kernel.shape[1] > 1
+    few_channels = kernel.shape[-1] <= (64 if kernel.shape[1] > 3 else 16) and kernel.shape[1] > 1
     y = _paired_conv(x, kernel) if few_channels and x.shape[2] % 2 == 0 else same_conv(x, kernel)
     return y, (x, kernel)
 
@@ -57,23 +44,34 @@ def _conv_forward(x, kernel):
 def _conv_backward(residuals, dy):
     x, kernel = residuals
     (dx,) = jax.vjp(lambda x: same_conv(x, kernel), x)[1](dy)
-    dkernel = jnp.zeros_like(kernel)
-    for x_part, dy_part in zip(_batch_halves(x), _batch_halves(dy), strict=True):
-        dkernel += jax.vjp(lambda k, x=x_part: same_conv(x, k), kernel)[1](dy_part)[0]
-    return dx, dkernel
+    return dx, kernel_gradient(same_conv, x, kernel, dy)
 
 
 conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _batch_halves(x: jax.Array) -> list[jax.Array]:
-    """Two halves of the batch that cut every device's share in two, so that no data has to move."""
+def kernel_gradient(conv, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    """The gradient of `conv(x, kernel)` with respect to the kernel, summed over parts of the batch."""
+    parts = _parts(x)
+    pairs = zip(_cut_batch(x, parts), _cut_batch(dy, parts), strict=True)
+    return sum(jax.vjp(lambda k, x=x_part: conv(x, k), kernel)[1](dy_part)[0] for x_part, dy_part in pairs)
+
+
+def _parts(x: jax.Array) -> int:
+    """Into how many parts the batch is cut: a power of two, so that one holds about `PART_POSITIONS` per device."""
+    share, parts = x.shape[0] // jax.device_count(), 1
+    positions = share * x.shape[1] * x.shape[2]
+    while parts < 8 and share % (2 * parts) == 0 and positions >= 2 * parts * PART_POSITIONS:
+        parts *= 2
+    return parts if x.shape[0] % jax.device_count() == 0 else 1
+
+
+def _cut_batch(x: jax.Array, parts: int) -> list[jax.Array]:
+    """Parts of the batch that cut every device's share alike, so that no data has to move."""
     shares = jax.device_count()
     batch, *rest = x.shape
-    if batch % (2 * shares) or batch < 32:
-        return [x]
-    x = x.reshape(shares, 2, batch // (2 * shares), *rest)
-    return [x[:, half].reshape(batch // 2, *rest) for half in (0, 1)]
+    x = x.reshape(shares, parts, batch // (parts * shares), *rest) if parts > 1 else x[None, None]
+    return [x[:, part].reshape(batch // parts, *rest) for part in range(parts)]
 
 
 def _paired_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -189,3 +187,51 @@ _norm_activate_pool = jax.custom_vjp(
     lambda y, mask, eps: _norm_activate_pool_forward(y, mask, eps)[0], nondiff_argnums=(2,)
 )
 _norm_activate_pool.defvjp(_norm_activate_pool_forward, _norm_activate_pool_backward)
+
+
+def norm_activate(y: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array, eps: float, slope: float):
+    """Batch-norm with scale and offset, then a leaky ReLU of this slope (1: none), over all axes but the last.
+
+    Returns:
+        The result, of `y`'s shape; the batch mean and biased variance, `[C]` each, through which no gradient flows.
+    """
+    return _norm_activate(y, mask, scale, bias, eps, slope)
+
+
+def _norm_activate_forward(y, mask, scale, bias, eps, slope):
+    axes = tuple(range(1, y.ndim - 1))
+    count = jnp.maximum(mask.sum(), 1)
+    shift = _masked_mean(y[(slice(None), *([slice(None, None, 4)] * len(axes)))].mean(axes), mask, count)
+    centered = y - per_channel(shift, y)
+    mean = _masked_mean(centered.mean(axes), mask, count)
+    variance = jnp.maximum(_masked_mean(jnp.square(centered).mean(axes), mask, count) - jnp.square(mean), 0)
+    mean = mean + shift
+    factor = scale * lax.rsqrt(variance + eps)
+    out = (y - per_channel(mean, y)) * per_channel(factor, y) + per_channel(bias, y)
+    out = jnp.where(out >= 0, out, slope * out) if slope != 1 else out
+    return (out, mean, variance), (y, mask, scale, bias, mean, variance)
+
+
+def _norm_activate_backward(eps, slope, residuals, cotangents):
+    y, mask, scale, bias, mean, variance = residuals
+    axes = tuple(range(1, y.ndim - 1))
+    pixels = math.prod(y.shape[1:-1])
+    inverse = lax.rsqrt(variance + eps)
+    normal = (y - per_channel(mean, y)) * per_channel(inverse, y)
+    d_out = cotangents[0]
+    if slope != 1:
+        d_out = jnp.where(normal * per_channel(scale, y) + per_channel(bias, y) >= 0, d_out, slope * d_out)
+    d_bias = d_out.sum(axes).sum(0)
+    d_scale = (d_out * normal).sum(axes).sum(0)
+    count = jnp.maximum(mask.sum(), 1) * pixels
+    through_batch = (per_channel(d_bias / count, y) + normal * per_channel(d_scale / count, y)) * mask.reshape(
+        (-1,) + (1,) * (y.ndim - 1)
+    )
+    return per_channel(scale * inverse, y) * (d_out - through_batch), None, d_scale, d_bias
+
+
+_norm_activate = jax.custom_vjp(
+    lambda y, mask, scale, bias, eps, slope: _norm_activate_forward(y, mask, scale, bias, eps, slope)[0],
+    nondiff_argnums=(4, 5),
+)
+_norm_activate.defvjp(_norm_activate_forward, _norm_activate_backward)
