@@ -39,6 +39,11 @@ def _integers(low: int, unique: bool) -> Rule:
     return accepts, f"a tuple of{' different' if unique else ''} whole numbers, at least {low} each"
 
 
+def _is_interval(value: Any) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return pair and all(isinstance(v, int | float) for v in value) and value[0] <= value[1]
+
+
 _BOOL: Rule = (lambda v: isinstance(v, bool), "True or False")
 _TEXT: Rule = (lambda v: isinstance(v, str), "a text")
 _POSITIVE = _number(lambda v: 0 < v < math.inf, "a number above 0")
@@ -47,8 +52,6 @@ _NOT_NEGATIVE = _number(lambda v: 0 <= v < math.inf, "a number, 0 or above")
 FIELDS: dict[str, Rule] = {
     "data": _TEXT,
     "data_dir": _TEXT,
-    "normal_class": _integer(0, 9),
-    "scaling": _choice("published", "data"),
     "encoder": _TEXT,
     "head": _TEXT,
     "code_size": _integer(1),
@@ -72,6 +75,25 @@ FIELDS: dict[str, Rule] = {
     "seed": _integer(0, 2**31 - 1),
     "checkpoint_seconds": _NOT_NEGATIVE,
 }
+_CLASSES: dict[str, Rule] = {"normal_class": _integer(0, 9), "scaling": _choice("published", "data")}
+_IMAGES: dict[str, Rule] = {
+    "resize": _integer(8),
+    "fit": _choice("crop", "stretch"),
+    "patch": _integer(0),
+    "rotation": (_is_interval, "two angles in degrees, the smaller first"),
+    "repeats": _integer(1),
+    "heldout_fraction": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "split_seed": _integer(0, 2**31 - 1),
+    "alpha": _number(lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "unreadable": _choice("error", "skip"),
+}
+DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets have
+    "cifar10": _CLASSES,
+    "digits": _CLASSES,
+    "synthetic": _CLASSES,
+    "folder": _IMAGES,
+    "mvtec": {"category": _TEXT, **_IMAGES},
+}
 STAGE_FIELDS: dict[str, Rule] = {
     "epochs": _integer(0),
     "learning_rate": _POSITIVE,
@@ -86,7 +108,10 @@ def check(config: ConfigDict) -> None:
     stages = config.get("stages", ())
     stages = [s for s in stages if isinstance(s, str)] if isinstance(stages, tuple | list) else []
     flat = {k: v for k, v in config.items() if not isinstance(v, ConfigDict)}
-    faults = _faults(flat, FIELDS)
+    known = DATA_FIELDS.get(flat.get("data"))
+    faults = _faults(flat, FIELDS | known) if known is not None else []
+    if known is None:
+        faults = [f"data = {flat.get('data')!r}: unknown data set{suggestion(str(flat.get('data')), DATA_FIELDS)}"]
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             faults += _faults(dict(value), STAGE_FIELDS, prefix=f"{name}.")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from mocca_jax import losses, metrics, parallel, scores
-from mocca_jax.data import Dataset, batching
+from mocca_jax.data import Split, batching
 from mocca_jax.models import AutoEncoder, lookup
 from mocca_jax.train import TrainState, distances, features_of
 
@@ -37,12 +37,11 @@ def make_scorer(model: AutoEncoder, config, preprocess) -> Callable:
     return lambda state, raw, mask: score(state.params, state.batch_stats, state.centroids, state.rng, raw, mask)
 
 
-def score_test_set(model: AutoEncoder, state: TrainState, dataset: Dataset, config, mesh) -> Scores:
-    """Eq. 6 over the test split. The error of reconstruction takes the place of a layer where it is the score."""
-    scorer = make_scorer(model, config, dataset.preprocess)
+def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh) -> Scores:
+    """Eq. 6 over a split. The error of reconstruction takes the place of a layer where it is the score."""
     found: dict[str, list[np.ndarray]] = {}
     padded = parallel.padded(config.batch_size, mesh)
-    for batch in batching.in_order(dataset.test, config.batch_size, padded):
+    for batch in batching.in_order(split, config.batch_size, padded):
         placed = parallel.shard(batch, mesh)
         real = int(batch["mask"].sum())
         for name, values in jax.device_get(scorer(state, placed["image"], placed["mask"])).items():
@@ -52,9 +51,9 @@ def score_test_set(model: AutoEncoder, state: TrainState, dataset: Dataset, conf
         units = scores.layer_scores(
             units, jax.device_get(state.radii), boundary=config.boundary, norm=config.score_norm
         )
-    aggregate = lookup(scores.AGGREGATES, dataset.aggregate, "aggregate")
-    layers = {name: np.asarray(aggregate(np.asarray(values))) for name, values in units.items()}
-    return Scores(np.asarray(aggregate(np.asarray(scores.combine(units)))), layers)
+    to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
+    layers = {name: to_samples(np.asarray(values), split.sample_of_unit) for name, values in units.items()}
+    return Scores(to_samples(np.asarray(scores.combine(units)), split.sample_of_unit), layers)
 
 
 def measure(found: Scores, labels: np.ndarray) -> dict[str, dict[str, float]]:

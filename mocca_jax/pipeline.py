@@ -52,7 +52,8 @@ def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda:
     except ValueError as error:
         raise UserError(str(error)) from error
     _claim(config, workdir)
-    logging.info("%s: %d training images, %d test", dataset.description, len(dataset.train), len(dataset.test))
+    tests = len(dataset.test.samples) if dataset.test else 0
+    logging.info("%s: %d training units per epoch, %d test samples", dataset.description, len(dataset.train), tests)
     with interrupts.stop_request() as stop:
         return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages)
 
@@ -116,7 +117,7 @@ class _Run:
             stop=self.stop,
             on_first_step=self.on_first_step,
         )
-        step = train.make_step(model, stage, config, optimizer, dataset.preprocess, steps)
+        step = train.make_step(model, stage, config, optimizer, dataset.training_view, steps)
         state = loop.run(step, state, progress, plan)
         checkpoints.close()
         self.seconds[stage.name] = progress.stage_seconds
@@ -141,32 +142,44 @@ class _Run:
         placed = (parallel.shard(batch, self.mesh) for batch in one_pass)
         pairs = ((batch["image"], batch["mask"]) for batch in placed)
         state = parallel.replicate(state, self.mesh)
-        return train.compute_centroids(model, state, self.dataset.preprocess, pairs, self.config.centroid_push)
+        return train.compute_centroids(model, state, self.dataset.training_view, pairs, self.config.centroid_push)
 
     def evaluate(self, stage: Stage, state: train.TrainState) -> dict[str, Any]:
         config, dataset = self.config, self.dataset
         began = time.monotonic()
-        found = evaluate.score_test_set(self.model(stage), state, dataset, config, self.mesh)
+        model = self.model(stage)
+        scorer = evaluate.make_scorer(model, config, dataset.preprocess)
+        splits = {"heldout": dataset.heldout, "test": dataset.test}
+        scores = {
+            name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
+            for name, split in splits.items()
+            if split
+        }
         self.seconds["evaluation"] = time.monotonic() - began
-        labels = np.asarray(dataset.test.labels)
-        results.write_scores(self.workdir / results.SCORES, dataset.test.samples, labels, found)
+        normals = scores["heldout"].combined if "heldout" in scores else None
+        for name, found in scores.items():
+            results.write_scores(self.workdir / results.SCORES[name], splits[name], found, normals)
+        labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
+        both = set(np.unique(labels)) == {0, 1}
         soft_or_hard = config.boundary if config.score == "distance" else None
         result = {
             "description": dataset.description,
             "boundary": config.boundary,
             "layers": list(config.layers),
             "seed": config.seed,
-            "metrics": evaluate.measure(found, labels),
+            "metrics": evaluate.measure(scores["test"], labels) if both else {},
+            "threshold": results.threshold(normals, scores.get("test"), labels, config),
             "paper_auc": dataset.paper_auc.get(soft_or_hard),
             "samples": {
                 "train": len(dataset.train),
+                "heldout": len(normals) if normals is not None else 0,
                 "normal": int((labels == 0).sum()),
                 "anomalous": int((labels == 1).sum()),
             },
             "transferred_arrays": self.transferred,
             "radii": {name: float(r) for name, r in state.radii.items()},
             "seconds": self.seconds,
-            "sha256": _sha256(state, found),
+            "sha256": _sha256(state, scores),
             "config_hash": configs.digest(config),
             "config": configs.as_dict(config),
             **results.circumstances(),
@@ -187,9 +200,10 @@ def nest(flat: dict[str, float]) -> dict[str, Any]:
     return tree
 
 
-def _sha256(state: train.TrainState, found: evaluate.Scores) -> str:
+def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:
     """One digest over all arrays of the final state and all scores."""
-    arrays = {"state": jax.device_get(state), "score": found.combined, "layers": found.layers}
+    found = {name: {"score": s.combined, "layers": s.layers} for name, s in scores.items()}
+    arrays = {"state": jax.device_get(state), **found}
     return hashlib.sha256(json.dumps(describe(arrays), sort_keys=True).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ import numpy as np
 
 import mocca_jax
 from mocca_jax import evaluate, parallel
+from mocca_jax import threshold as thresholds
+from mocca_jax.data import Split
 from mocca_jax.errors import UserError
 
-CONFIG, RESULT, SCORES, METRICS = "config.json", "result.json", "scores.csv", "metrics.jsonl"
+CONFIG, RESULT, METRICS = "config.json", "result.json", "metrics.jsonl"
+SCORES = {"test": "scores.csv", "heldout": "scores_heldout.csv"}
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "tensorflow-datasets")
 
 
@@ -104,15 +108,29 @@ def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     return pairs
 
 
-def write_scores(path: Path, samples: list[str], labels: np.ndarray, found: evaluate.Scores) -> None:
-    """`scores.csv`: sample, label, score, and each layer's part of the score."""
+def write_scores(path: Path, split: Split, found: evaluate.Scores, heldout: np.ndarray | None) -> None:
+    """One line per sample: name, label, score, each layer's part, and the p-value where normals were held out."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["sample", "label", "score", *found.layers])
-    for i, sample in enumerate(samples):
-        parts = [repr(float(values[i])) for values in found.layers.values()]
-        writer.writerow([sample, int(labels[i]), repr(float(found.combined[i])), *parts])
+    columns = {"score": found.combined, **found.layers}
+    if heldout is not None and found.combined is not heldout:
+        columns["p_value"] = thresholds.p_values(found.combined, heldout)
+    writer.writerow(["sample", "label", *columns])
+    for i, sample in enumerate(split.samples):
+        writer.writerow([sample, int(split.labels[i]), *(repr(float(values[i])) for values in columns.values())])
     _write_whole(path, out.getvalue())
+
+
+def threshold(heldout: np.ndarray | None, test: evaluate.Scores | None, labels: np.ndarray, config) -> dict | None:
+    """The threshold from held-out normals, and what it did on the test set; None where none were held out."""
+    if heldout is None:
+        return None
+    value, promised = thresholds.conformal_threshold(heldout, config.alpha)
+    row = {"score": value, "alpha": config.alpha, "promised_share": promised, "heldout": len(heldout)}
+    for name, label in (("normal", 0), ("anomalous", 1)):
+        if test is not None and (labels == label).any():
+            row[f"{name}_flagged"] = float((test.combined[labels == label] > value).mean())
+    return row
 
 
 def circumstances() -> dict[str, Any]:
@@ -141,16 +159,33 @@ def _commit() -> str | None:
 
 def table(result: dict[str, Any]) -> str:
     """The result as text for a terminal."""
-    lines = [result["description"], f"{'':<16}{'AUC':>8}{'AP':>8}{'maxBA':>8}"]
+    lines = [result["description"]]
     rows = result["metrics"]
-    for name in [*(n for n in rows if n != "combined"), "combined"]:
-        if name == "combined" and len(rows) == 2:
-            continue  # one layer: the same numbers again
+    if rows:
+        lines.append(f"{'':<16}{'AUC':>8}{'AP':>8}{'maxBA':>8}")
+    for name in [*(n for n in rows if n != "combined"), *(["combined"] if len(rows) != 2 and rows else [])]:
         row = rows[name]
         lines.append(f"{name:<16}{row['auc']:>8.4f}{row['ap']:>8.4f}{row['max_ba']:>8.4f}")
     samples = result["samples"]
     lines.append(f"test set: {samples['normal']} normal, {samples['anomalous']} anomalous")
     if result.get("paper_auc"):
-        lines.append(f"paper, Table I, {result['boundary']} boundary, mean of ten seeds: AUC {result['paper_auc']}")
-    lines.append("maxBA's threshold is chosen with the test labels: an oracle's figure")
+        lines.append(f"paper, {result['boundary']} boundary: AUC {result['paper_auc']}")
+    if rows:
+        lines.append("maxBA's threshold is chosen with the test labels: an oracle's figure")
+    else:
+        lines.append("AUC, AP and maxBA need normal and anomalous test images")
+    lines += _threshold_lines(result["threshold"])
     return "\n".join(lines)
+
+
+def _threshold_lines(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    lines = [
+        f"threshold {found['score']:.4g} from {found['heldout']} held-out normal images: at most "
+        f"{found['promised_share']:.1%} of good images are flagged"
+    ]
+    if found["promised_share"] > found["alpha"] + 1e-9:
+        lines.append(f"  ({found['alpha']:.1%} was asked for: that takes {math.ceil(1 / found['alpha']) - 1} held out)")
+    flagged = [f"{found[f'{k}_flagged']:.1%} of {k}" for k in ("normal", "anomalous") if f"{k}_flagged" in found]
+    return [*lines, *([f"on the test set it flags {' and '.join(flagged)} images"] if flagged else [])]

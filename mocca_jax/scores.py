@@ -6,6 +6,7 @@ turn the scores of units (what the network sees) into scores of samples (what is
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Layers = dict[str, jax.Array]
 
@@ -48,9 +49,29 @@ def combine(scores: Layers) -> jax.Array:
     return sum(scores.values()) / len(scores)
 
 
-def identity(unit_scores: jax.Array) -> jax.Array:
+def identity(unit_scores: np.ndarray, sample_of_unit: np.ndarray | None) -> np.ndarray:
     """A unit is a sample: `[S]` -> `[S]`."""
+    del sample_of_unit
     return unit_scores
 
 
-AGGREGATES = {"identity": identity}
+def largest(unit_scores: np.ndarray, sample_of_unit: np.ndarray) -> np.ndarray:
+    """The largest score of a sample's units (Eq. 7: an image and its patches).
+
+    Args:
+        unit_scores: `[U]`.
+        sample_of_unit: `[U]`, the sample of each unit, 0 to S-1, each with at least one unit.
+
+    Returns:
+        `[S]`.
+
+    Example:
+        >>> largest(np.array([1.0, 5.0, 2.0]), np.array([0, 0, 1])).tolist()
+        [5.0, 2.0]
+    """
+    found = np.full(sample_of_unit.max() + 1, -np.inf, unit_scores.dtype)
+    np.maximum.at(found, sample_of_unit, unit_scores)
+    return found
+
+
+AGGREGATES = {"identity": identity, "max": largest}

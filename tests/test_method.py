@@ -116,7 +116,7 @@ def test_scores_refuse_unknown_names(wrong):
 
 @pytest.mark.parametrize("name", scores.AGGREGATES)
 def test_every_aggregate_gives_finite_scores(name):
-    assert np.isfinite(scores.AGGREGATES[name](np.arange(6.0))).all()
+    assert np.isfinite(scores.AGGREGATES[name](np.arange(6.0), np.arange(6))).all()
 
 
 def test_metrics_of_a_worked_example():

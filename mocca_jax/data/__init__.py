@@ -15,14 +15,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Split:
-    """`images [N, ...]`, `labels [N]` (1 = anomalous), and a name for each sample."""
+    """Units `images [U, ...]`; `labels [S]` (1 = anomalous) and a name for each sample.
+
+    `images` is an array or a view that is indexed like one (`views.py`). A unit is a sample, unless
+    `sample_of_unit [U]` says which sample each unit is a part of.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     samples: list[str]
+    sample_of_unit: np.ndarray | None = None
 
     def __post_init__(self):
-        if not len(self.images) == len(self.labels) == len(self.samples):
+        units = len(self.samples) if self.sample_of_unit is None else len(self.sample_of_unit)
+        if not (len(self.images) == units and len(self.labels) == len(self.samples)):
             raise ValueError(
                 f"{len(self.images)} images, {len(self.labels)} labels, {len(self.samples)} names: must agree"
             )
@@ -36,17 +42,26 @@ class Dataset:
     """What training and scoring need to know of a data set.
 
     `image_shape` is the network's input, without the batch axis. `preprocess(raw, key)` takes raw units
-    `[B, ...]` to `[B, *image_shape]` float32. `aggregate` names the function in `scores.AGGREGATES` that
-    turns the scores of test units into those of samples. `paper_auc` is the paper's figure per boundary.
+    `[B, ...]` to `[B, *image_shape]` float32 for scoring, `augment` for training (None: as for scoring).
+    `heldout`: normal images that nothing is trained on, for threshold and p-values. `test` is None where there
+    are no test images. `aggregate` names the function in `scores.AGGREGATES` that turns the scores of units
+    into those of samples. `paper_auc` is the paper's figure per boundary.
     """
 
     train: Split
-    test: Split
+    test: Split | None
     image_shape: tuple[int, int, int]
     preprocess: Callable[[jax.Array, jax.Array], jax.Array]
     description: str
     aggregate: str = "identity"
     paper_auc: dict[str, str] = field(default_factory=dict)
+    heldout: Split | None = None
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+
+    @property
+    def training_view(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """What training applies to a raw batch."""
+        return self.augment or self.preprocess
 
 
 def load(config) -> Dataset:
@@ -56,8 +71,8 @@ def load(config) -> Dataset:
         UserError: its files are absent or damaged.
         ValueError: unknown name.
     """
-    from mocca_jax.data import cifar10, digits, synthetic
+    from mocca_jax.data import cifar10, digits, folder, mvtec, synthetic
     from mocca_jax.models import lookup
 
-    datasets = {"cifar10": cifar10.load, "digits": digits.load, "synthetic": synthetic.load}
-    return lookup(datasets, config.data, "data set")(config)
+    known = {"cifar10": cifar10, "digits": digits, "folder": folder, "mvtec": mvtec, "synthetic": synthetic}
+    return lookup(known, config.data, "data set").load(config)

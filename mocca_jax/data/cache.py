@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from mocca_jax.errors import UserError
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -60,14 +62,42 @@ def _read(entry: Path) -> Arrays | None:
         return None
 
 
+def built(name: str, build: Callable[[Path], None]) -> Arrays:
+    """As `arrays`, for what need not fit in memory: `build` writes `.npy` files into the folder it is given.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    entry = root() / name
+    found = _read(entry)
+    if found is not None:
+        return found
+    try:
+        _place(entry, build)
+    except OSError as error:
+        raise UserError(
+            f"cannot write decoded images to {entry}: {error}\n"
+            "Free some space, or name another folder in MOCCA_CACHE_DIR. Nothing half-written is left."
+        ) from error
+    return _read(entry) or {}
+
+
 def _write(entry: Path, made: Arrays) -> None:
+    def build(folder: Path) -> None:
+        for name, array in made.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+    _place(entry, build)
+
+
+def _place(entry: Path, build: Callable[[Path], None]) -> None:
+    """Lets `build` fill a draft folder and moves it to its place in one step."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=entry.parent))
     try:
-        for name, array in made.items():
-            with open(draft / f"{name}.npy", "wb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.flush()
+        build(draft)
+        for path in draft.iterdir():
+            with open(path, "rb") as file:
                 os.fsync(file.fileno())
         if not entry.exists():
             os.replace(draft, entry)

@@ -1,0 +1,137 @@
+"""Image files -> one memory-mapped uint8 array, decoded once, with bounded memory.
+
+Every image ends as RGB on a canvas of one size `[H, W, 3]`. `fit` says how an image gets there:
+
+    crop     shorter side to `size`, then the central square
+    stretch  both sides to `size`
+    canvas   shorter side to `size`, then mirrored at its right and lower edges up to the largest image's sides
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps
+
+from mocca_jax.data import cache
+from mocca_jax.errors import UserError
+
+CHUNK = 16
+LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
+
+
+def decoded(
+    name: str, files: Sequence[Path], size: int, fit: str, least: int, skip: bool
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """All images as one array.
+
+    Args:
+        name: of the cache entry, for people.
+        files: image files of any format, mode and size that Pillow reads.
+        size, fit: see the module's docstring.
+        least: no side of the canvas is smaller.
+        skip: leave unreadable files out with a warning; otherwise they are an error.
+
+    Returns:
+        Images `[N, H, W, 3]` uint8; the real part of each, `[N, 2]` rows and columns; indices of the files used.
+
+    Raises:
+        UserError: files that cannot be read, all named; no room for the cache.
+    """
+    sizes, broken = _sizes(files)
+    if broken and not skip:
+        raise UserError(_broken_text(broken) + "\nMend or remove them, or pass --config.unreadable=skip.")
+    if broken:
+        logging.warning("left out: %s", _broken_text(broken))
+    kept = [i for i, s in enumerate(sizes) if s is not None]
+    if not kept:
+        return np.zeros((0, size, size, 3), np.uint8), np.zeros((0, 2), np.int64), []
+    fitted = np.array([_fitted_size(files[i], sizes[i], size, fit) for i in kept])
+    canvas = np.maximum(fitted.max(0), least)
+    used = [files[i] for i in kept]
+    entry = f"{name}-{fit}{size}-{canvas[0]}x{canvas[1]}-{cache.fingerprint(used, size, fit, least)}"
+
+    def build(folder: Path) -> None:
+        shape = (len(used), int(canvas[0]), int(canvas[1]), 3)
+        out = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(used), CHUNK):
+                rows = range(start, min(start + CHUNK, len(used)))
+                for row, pixels in zip(rows, pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows), strict=True):
+                    pad = [(0, int(c - s)) for c, s in zip(canvas, pixels.shape, strict=False)]
+                    out[row] = np.pad(pixels, [*pad, (0, 0)], "symmetric")
+        out.flush()
+
+    arrays = cache.built(entry, build)
+    return arrays["images"], fitted, kept
+
+
+def load_rgb(path: Path) -> Image.Image:
+    """Any image as 8-bit RGB, upright: 16-bit values are divided by 256, transparency is dropped."""
+    with Image.open(path) as image:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            values = np.asarray(image).astype(np.int64)
+            image = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+        elif image.mode == "F":
+            raise ValueError("32-bit floating-point pixels have no known range; convert the file to 8 or 16 bits")
+        return image.convert("RGB")
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of the file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sizes(files: Sequence[Path]) -> tuple[list[tuple[int, int] | None], list[tuple[Path, str]]]:
+    """Rows and columns of each file (None where it cannot be decoded), and what is wrong with which."""
+
+    def look(path: Path):
+        try:
+            image = load_rgb(path)
+            return (image.height, image.width), None
+        except Exception as error:  # each format's decoder has its own exceptions for damaged files
+            return None, f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor() as pool:
+        looked = list(pool.map(look, files))
+    return [size for size, _ in looked], [(f, fault) for f, (_, fault) in zip(files, looked, strict=True) if fault]
+
+
+def _broken_text(broken: list[tuple[Path, str]]) -> str:
+    lines = [f"{path}: {fault}" for path, fault in broken[:10]]
+    more = [f"and {len(broken) - 10} more"] if len(broken) > 10 else []
+    return f"{len(broken)} file(s) cannot be read as images:\n  " + "\n  ".join(lines + more)
+
+
+def _fitted_size(path: Path, sides: tuple[int, int], size: int, fit: str) -> tuple[int, int]:
+    if fit != "canvas":
+        return size, size
+    rows, columns = _resized(sides, size)
+    if max(rows, columns) > LONGEST * size:
+        raise UserError(
+            f"{path} is {sides[0]}x{sides[1]} pixels: one side is more than {LONGEST} times the other, and every "
+            "image would be padded to that. Cut it, or pass --config.fit=stretch."
+        )
+    return rows, columns
+
+
+def _resized(sides: tuple[int, int], size: int) -> tuple[int, int]:
+    """The shorter side becomes `size`, the longer is rounded down."""
+    rows, columns = sides
+    return (size, int(size * columns / rows)) if rows <= columns else (int(size * rows / columns), size)
+
+
+def _pixels(path: Path, fitted: np.ndarray, fit: str) -> np.ndarray:
+    image = load_rgb(path)
+    rows, columns = (int(s) for s in fitted)
+    if fit == "crop":
+        whole_rows, whole_columns = _resized((image.height, image.width), rows)
+        image = image.resize((whole_columns, whole_rows), Image.Resampling.BILINEAR)
+        top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
+        return np.asarray(image)[top : top + rows, left : left + columns]
+    return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR))

@@ -1,0 +1,205 @@
+"""Folders of images: layout, decoding, splits, views, augmentation, the check command."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import folder as folder_config
+from configs import mvtec as mvtec_config
+from mocca_jax import config as configs
+from mocca_jax import data
+from mocca_jax.data import augment, check, images, layout, views
+from mocca_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOCCA_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def save(path, shape=(40, 40, 3), seed=0, mode=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Twelve good images of mixed sizes, modes and formats, under a name with a space and umlauts; a small test set."""
+    folder = tmp_path / "meine Prüfteile"
+    for i in range(10):
+        save(folder / f"train/good/Teil {i}ä.png", (40 + i, 50, 3), seed=i)
+    save(folder / "train/good/grey.jpg", (64, 64), seed=20)
+    save(folder / "train/good/alpha.png", (48, 48, 3), seed=21, mode="RGBA")
+    save(folder / "test/good/a.png", seed=30)
+    save(folder / "test/scratch/b.png", seed=31)
+    save(folder / "ground_truth/scratch/b_mask.png", (40, 40), seed=32)
+    return folder
+
+
+def small(folder, kind="object", **changes):
+    config = folder_config.get_config(kind)
+    config.data_dir = str(folder)
+    config.resize = 32
+    config.patch = 16 if kind == "texture" else 0
+    config.update(changes)
+    return config
+
+
+def test_every_config_of_images_passes_its_own_check():
+    for category in mvtec_config.CATEGORIES:
+        for preset in mvtec_config.PRESETS:
+            configs.check(mvtec_config.get_config(f"{category},{preset}"))
+    for kind in folder_config.KINDS:
+        configs.check(folder_config.get_config(kind))
+
+
+def test_a_misspelt_category_is_suggested():
+    with pytest.raises(ValueError, match="'metal_nutt'.*did you mean 'metal_nut'"):
+        mvtec_config.get_config("metal_nutt")
+
+
+def test_objects_become_squares_and_heldout_normals_are_not_trained_on(parts):
+    dataset = data.load(small(parts, heldout_fraction=0.25))
+    assert dataset.train.images.shape == (9, 32, 32, 3)
+    assert len(dataset.heldout.samples) == 3
+    assert not set(dataset.heldout.samples) & set(dataset.train.samples)
+    assert dataset.test.samples == ["test/good/a.png", "test/scratch/b.png"]
+    assert dataset.test.labels.tolist() == [0, 1]
+    assert "train/good/Teil 3ä.png" in dataset.heldout.samples + dataset.train.samples
+
+
+def test_the_split_follows_its_seed_alone(parts):
+    first, same, other = (
+        data.load(small(parts, split_seed=s, seed=t)).heldout.samples for s, t in ((0, 0), (0, 5), (3, 0))
+    )
+    assert first == same != other
+
+
+def test_texture_patches_cover_every_pixel_of_sides_that_are_no_multiple(parts):
+    dataset = data.load(small(parts, "texture", heldout_fraction=0.25))
+    heldout = dataset.heldout
+    assert heldout.images.shape[1:] == (16, 16, 3)
+    assert set(heldout.sample_of_unit) == {0, 1, 2}
+    corners = views.patch_corners(np.array([[32, 45]]), 16, 16)
+    seen = np.zeros((32, 45), int)
+    for _, top, left in corners:
+        seen[top : top + 16, left : left + 16] += 1
+    assert seen.min() == 1 and len(corners) == 2 * 3
+
+
+def test_a_patch_holds_the_pixels_at_its_corner(rng):
+    pixels = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    patches = views.Patches(pixels, np.array([[1, 5, 7]]), 16)
+    np.testing.assert_array_equal(patches[np.array([0])][0], pixels[1, 5:21, 7:23])
+
+
+def test_a_512_texture_has_the_papers_64_patches():
+    assert len(views.patch_corners(np.array([[512, 512]]), 64, 64)) == 64
+
+
+def test_a_flat_folder_of_images_is_training_data(tmp_path):
+    for i in range(6):
+        save(tmp_path / "flat" / f"{i}.png", seed=i)
+    dataset = data.load(small(tmp_path / "flat"))
+    assert dataset.test is None
+    assert len(dataset.train) + len(dataset.heldout) == 6
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_sixteen_bit_images_keep_their_brightness(tmp_path, bits):
+    values = np.full((8, 8), 200 if bits == 8 else 200 * 256, np.uint8 if bits == 8 else np.uint16)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    assert np.asarray(images.load_rgb(tmp_path / "grey.png")).tolist() == np.full((8, 8, 3), 200).tolist()
+
+
+def test_corrupt_files_are_fatal_by_default_and_named_when_skipped(parts):
+    (parts / "train/good/broken.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"broken\.png.*(\n.*)*unreadable=skip"):
+        data.load(small(parts))
+    assert len(data.load(small(parts, unreadable="skip", heldout_fraction=0.0)).train) == 12
+
+
+@pytest.mark.parametrize("count, message", [(0, "holds no images"), (1, "fewer than two")])
+def test_too_few_images_are_refused(tmp_path, count, message):
+    (tmp_path / "few/train/good").mkdir(parents=True)
+    for i in range(count):
+        save(tmp_path / f"few/train/good/{i}.png")
+    with pytest.raises(UserError, match=message):
+        data.load(small(tmp_path / "few"))
+
+
+def test_an_absent_folder_shows_the_layout(tmp_path):
+    with pytest.raises(UserError, match=r"no such folder(.*\n)*.*train/good"):
+        data.load(small(tmp_path / "absent"))
+
+
+def test_changed_files_are_decoded_again(parts):
+    first = data.load(small(parts, heldout_fraction=0.0)).train.images[np.arange(12)]
+    save(parts / "train/good/Teil 0ä.png", (40, 50, 3), seed=99)
+    assert (data.load(small(parts, heldout_fraction=0.0)).train.images[np.arange(12)] != first).any()
+
+
+def test_a_failed_build_leaves_nothing_behind(parts, monkeypatch, tmp_path):
+    def full(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    with pytest.raises(UserError, match=r"No space left(.*\n)*.*MOCCA_CACHE_DIR"):
+        data.load(small(parts))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_resizing_is_pillows(parts):
+    dataset = data.load(small(parts))
+    with Image.open(parts / "test/good/a.png") as image:
+        expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(dataset.test.images[np.array([0])][0], expected)
+
+
+@pytest.mark.parametrize("degrees", [-45.0, -10.5, 0.0, 33.3, 45.0])
+def test_rotation_has_pillows_geometry(rng, degrees):
+    """Pad by reflection, rotate (nearest), cut the centre, crop: Pillow and numpy against one gather."""
+    image = rng.integers(0, 256, (48, 48, 3), np.uint8)
+    padded = Image.fromarray(np.pad(image, ((12, 12), (12, 12), (0, 0)), "reflect"))
+    turned = np.asarray(padded.rotate(degrees, Image.Resampling.NEAREST))[12:60, 12:60][5:37, 9:41]
+    ours = augment.rotated_crop(jnp.asarray(image)[None], jnp.array([degrees]), jnp.array([5]), jnp.array([9]), 32)
+    assert (np.asarray(ours[0]) == turned).all(
+        -1
+    ).mean() > 0.995  # Pillow's fixed-point steps round a few ties otherwise
+
+
+def test_augmentation_is_fresh_for_every_key_and_stays_in_range(rng):
+    raw = jnp.asarray(rng.integers(0, 256, (4, 48, 48, 3), np.uint8))
+    crops = [augment.random_rotated_crop(raw, jax.random.key(k), 16, (0.0, 45.0)) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(crops[0], crops[1])
+    assert (crops[0] != crops[2]).any()
+    scaled = augment.to_unit_range(crops[0])
+    assert scaled.dtype == jnp.float32 and float(scaled.min()) >= -1 and float(scaled.max()) <= 1
+
+
+def test_check_names_every_kind_of_problem(parts):
+    (parts / "train/good/empty.png").write_bytes(b"")
+    (parts / "test/scratch/copy.png").write_bytes((parts / "train/good/Teil 1ä.png").read_bytes())
+    save(parts / "ground_truth/scratch/lonely_mask.png", (40, 40))
+    save(parts / "ground_truth/scratch/b_mask.png", (20, 40))
+    (parts / "train/good/notes.txt").write_text("x")
+    text, problems = check.report(parts)
+    assert problems == 6
+    for line in ("empty.png: empty file", "copy.png = train/good/Teil 1ä.png", "lonely_mask", "notes.txt", "(40, 20)"):
+        assert line in text
+
+
+def test_check_of_a_sound_folder_counts_and_finds_nothing(parts):
+    text, problems = check.report(parts)
+    assert problems == 0
+    assert "train/good: 12 images" in text and "test, anomalous: 1" in text and "no problems" in text
+
+
+def test_symbolic_links_in_a_loop_end(parts):
+    (parts / "train/good/loop").symlink_to(parts / "train")
+    (parts / "train/good/self.png").symlink_to(parts / "train/good/self.png")
+    assert len(layout.scan(parts).train) == 12
