@@ -9,7 +9,7 @@ from PIL import Image
 from configs import folder as folder_config
 from configs import mvtec as mvtec_config
 from mocca_jax import config as configs
-from mocca_jax import data
+from mocca_jax import data, pipeline, results
 from mocca_jax.data import augment, check, images, layout, views
 from mocca_jax.errors import UserError
 
@@ -58,7 +58,7 @@ def test_every_config_of_images_passes_its_own_check():
 
 
 def test_a_misspelt_category_is_suggested():
-    with pytest.raises(ValueError, match="'metal_nutt'.*did you mean 'metal_nut'"):
+    with pytest.raises(ValueError, match=r"'metal_nutt'.*did you mean 'metal_nut'"):
         mvtec_config.get_config("metal_nutt")
 
 
@@ -203,3 +203,30 @@ def test_symbolic_links_in_a_loop_end(parts):
     (parts / "train/good/loop").symlink_to(parts / "train")
     (parts / "train/good/self.png").symlink_to(parts / "train/good/self.png")
     assert len(layout.scan(parts).train) == 12
+
+
+def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(parts, tmp_path):
+    config = small(parts, "texture", heldout_fraction=0.25, repeats=2, code_size=8, batch_size=16)
+    config.update(encoder="lenet", head="mean", layers=(2, 3))  # the smaller network compiles faster
+    config.reconstruction.epochs = config.one_class.epochs = 1
+    result = pipeline.run(config, tmp_path / "run")
+    assert set(result["metrics"]) == {"layer2", "layer3", "combined"}
+    assert result["threshold"]["heldout"] == 3
+    assert result["threshold"]["promised_share"] == pytest.approx(0.25)
+    lines = (tmp_path / "run/scores.csv").read_text().splitlines()
+    assert lines[0] == "sample,label,score,layer2,layer3,p_value"
+    assert [line.split(",")[0] for line in lines[1:]] == ["test/good/a.png", "test/scratch/b.png"]
+    assert len((tmp_path / "run/scores_heldout.csv").read_text().splitlines()) == 1 + 3
+    assert "that takes 19 held out" in results.table(result)
+
+
+def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
+    for i in range(8):
+        save(tmp_path / "flat" / f"{i}.png", seed=i)
+    config = small(tmp_path / "flat", code_size=8, batch_size=8)
+    config.stages = ("one_class",)
+    config.one_class.epochs = 0
+    result = pipeline.run(config, tmp_path / "run")
+    assert result["metrics"] == {} and result["samples"]["anomalous"] == 0
+    assert result["threshold"]["heldout"] == 1
+    assert "need normal and anomalous" in results.table(result)

@@ -24,7 +24,7 @@ def imports(path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["hypersphere", "losses", "scores", "metrics"])
+@pytest.mark.parametrize("name", ["hypersphere", "losses", "scores", "metrics", "threshold"])
 def test_the_method_knows_no_network_data_set_or_file(name):
     allowed = ("jax", "numpy", "sklearn")
     assert all(i.split(".")[0] in allowed for i in imports(PACKAGE / f"{name}.py"))

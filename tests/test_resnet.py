@@ -1,0 +1,175 @@
+"""The MVTec AD network: sizes of the specification, the same numbers as in PyTorch, rewritten as readable.
+
+`recorded/mvtec.npz` was made by `experiments.record_resnet` in float64: features, reconstruction, gradient norms
+and running statistics for weights that are drawn from a seed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from experiments import record_resnet
+from mocca_jax import losses, models, torch_weights, train
+from mocca_jax.models import convolutions, heads
+from mocca_jax.stages import STAGES
+from tests.conftest import REPOSITORY
+
+TOLERANCE = 2e-4
+
+
+def build(layers=(), side=64, code_size=128, head="selector", formulation="plain"):
+    config = ConfigDict({"encoder": "resnet", "head": head, "code_size": code_size, "formulation": formulation})
+    return models.build(config, (side, side, 3), layers)
+
+
+def shapes_of(model, side, method="__call__"):
+    image = np.zeros((2, side, side, 3), np.float32)
+    init = model.init
+    return jax.eval_shape(lambda: init(jax.random.key(0), image, np.ones(2), False, method=method))["params"]
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    "side, code_size, encoder, decoder, code_selector",
+    [
+        (64, 64, 5_437_856, 5_592_352, 50_048),
+        (64, 128, 5_454_304, 5_608_736, 66_432),
+        (128, 64, 18_020_768, 18_322_720, 50_048),
+        (128, 128, 18_037_216, 18_339_104, 66_432),
+    ],
+)
+def test_parameter_counts_equal_the_specification(side, code_size, encoder, decoder, code_selector):
+    params = shapes_of(build(tuple(range(8)), side, code_size), side)
+    selectors = [count(params["encoder"][f"head{j}"]) for j in range(8)]
+    assert selectors == [50_081, 50_081, 50_113, 50_177, 50_305, 99_200, code_selector, code_selector]
+    assert (count(params["encoder"]) - sum(selectors), count(params["decoder"])) == (encoder, decoder)
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    with np.load(REPOSITORY / "tests/recorded/mvtec.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def state_dict(recorded):
+    names = {n.removeprefix("shape/"): tuple(a) for n, a in recorded.items() if n.startswith("shape/")}
+    return {name: record_resnet.draw(name, shape) for name, shape in names.items()}
+
+
+def assert_close(ours, theirs, name):
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * np.abs(theirs).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("formulation", ["plain", "rewritten"])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_outputs_gradients_and_statistics_equal_pytorchs(recorded, state_dict, formulation, mode):
+    variables, moved = torch_weights.resnet_variables(state_dict)
+    assert moved == len(state_dict) == 206
+    model = build(tuple(range(8)), record_resnet.SIDE, record_resnet.CODE, formulation=formulation)
+    image = jnp.asarray(record_resnet.image().transpose(0, 2, 3, 1))
+
+    def outputs(params):
+        given = {**variables, "params": params}
+        mask = jnp.ones(record_resnet.BATCH)
+        made, updated = model.apply(given, image, mask, mode == "train", mutable=["features", "batch_stats"])
+        features = train.features_of(updated)
+        loss = sum(jnp.square(f).sum(1).mean() for f in features.values())
+        return loss + losses.reconstruction_error(made, image).mean(), (made, features, updated["batch_stats"])
+
+    if mode == "train":
+        (loss, found), gradients = jax.jit(jax.value_and_grad(outputs, has_aux=True))(variables["params"])
+        assert_gradient_norms(recorded, state_dict, mode, gradients)
+    else:
+        loss, found = jax.jit(outputs)(variables["params"])
+    made, features, statistics = found
+    assert_close(loss, recorded[f"{mode}/loss"], "loss")
+    for name, feature in features.items():
+        assert_close(feature, recorded[f"{mode}/{name}"], name)
+    every29 = np.asarray(made.transpose(0, 3, 1, 2)).ravel()[::29]
+    assert_close(every29, recorded[f"{mode}/reconstruction@every29"], "reconstruction")
+    if mode == "train":
+        after = {n.removeprefix("after/"): a for n, a in recorded.items() if n.startswith("after/")}
+        expected, _ = torch_weights.resnet_variables({**state_dict, **after})
+        jax.tree.map(lambda a, b: assert_close(a, b, "statistics"), dict(statistics), expected["batch_stats"])
+
+
+def assert_gradient_norms(recorded, state_dict, mode, gradients):
+    """Norms do not depend on the layout; biases before a batch-norm have gradients of rounding errors only."""
+    norms = {n: float(recorded[f"{mode}/gradient_norm/{n}"]) for n in state_dict if "running" not in n}
+    stamped = {n: np.full(a.shape, norms.get(n, 0.0), np.float32) for n, a in state_dict.items()}
+    expected, _ = torch_weights.resnet_variables(stamped)
+    largest = max(norms.values())
+    checked = 0
+    for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected["params"]), strict=True):
+        wanted = float(theirs.ravel()[0])
+        if wanted > 1e-5 * largest:
+            assert float(jnp.linalg.norm(ours)) == pytest.approx(wanted, rel=2e-3)
+            checked += 1
+    assert checked > 90
+
+
+def test_an_incomplete_state_dict_is_refused_by_name(state_dict):
+    weights = dict(state_dict)
+    weights.pop("decoder.conv.1.bn2a.bias")
+    weights["encoder.extra"] = np.zeros(3)
+    with pytest.raises(torch_weights.UserError, match=r"bn2a\.bias: missing\n.*encoder\.extra \(3,\): unknown"):
+        torch_weights.resnet_variables(weights)
+
+
+def test_an_encoder_with_some_selectors_is_taken(state_dict):
+    bare = {n.removeprefix("encoder."): a for n, a in state_dict.items() if n.startswith("encoder.")}
+    some = {n: a for n, a in bare.items() if not n.startswith("selectors.") or n.split(".")[1] in "46"}
+    variables, _ = torch_weights.resnet_variables(some)
+    assert {n for n in variables["params"]["encoder"] if n.startswith("head")} == {"head4", "head6"}
+
+
+@pytest.mark.parametrize("layers, absent", [((4,), {"linear1", "norm", "linear2"}), ((0, 5), {"linear2"})])
+def test_nothing_beyond_the_deepest_selected_layer_has_parameters(layers, absent):
+    encoder = shapes_of(build(layers, 32, 16), 32, "encode")["encoder"]
+    assert not absent & set(encoder)
+    assert {f"head{j}" for j in layers} <= set(encoder)
+
+
+def test_pre_training_has_no_selectors():
+    assert STAGES["reconstruction"].has_centroids is False
+    assert not [n for n in shapes_of(build((), 32, 16), 32)["encoder"] if n.startswith("head")]
+
+
+@pytest.mark.parametrize("side", [4, 8, 31, 62, 126])
+def test_adaptive_max_pooling_takes_pytorchs_windows(rng, side):
+    x = rng.normal(size=(2, side, side, 3)).astype(np.float32)
+    pooled = heads.adaptive_max_pool(jnp.asarray(x), 8)
+    for i in range(8):
+        for j in range(8):
+            rows, columns = ((k * side // 8, int(np.ceil((k + 1) * side / 8))) for k in (i, j))
+            window = x[:, rows[0] : rows[1], columns[0] : columns[1]]
+            np.testing.assert_array_equal(pooled[:, i, j], window.max((1, 2)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_transposed_convolutions_by_phase_equal_the_definition(rng, size):
+    x = jnp.asarray(rng.normal(size=(2, 5, 4, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, 3, 2)), jnp.float32)
+
+    def gradients(form):
+        return jax.grad(lambda x, k: jnp.sin(form(x, k, (2, 2))).sum(), (0, 1))(x, kernel)
+
+    pairs = zip(gradients(convolutions.fast_transposed_conv), gradients(convolutions.transposed_conv), strict=True)
+    for fast, plain in pairs:
+        np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_causal_convolution_over_clips_sees_no_later_frame(rng):
+    from mocca_jax.models import residual
+
+    clip = jnp.asarray(rng.normal(size=(1, 6, 8, 8, 2)), jnp.float32)
+    conv = residual.Conv(3, (3, 3, 3), (1, 1, 1), causal=True)
+    variables = conv.init(jax.random.key(0), clip)
+    changed = conv.apply(variables, clip.at[:, 4:].add(1.0))
+    np.testing.assert_array_equal(changed[:, :4], conv.apply(variables, clip)[:, :4])
