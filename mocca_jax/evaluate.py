@@ -60,3 +60,10 @@ def measure(found: Scores, labels: np.ndarray) -> dict[str, dict[str, float]]:
     """AUC, AP and maxBA of the combined score and of each layer's own."""
     table = {name: metrics.evaluate(labels, values) for name, values in found.layers.items()}
     return {"combined": metrics.evaluate(labels, found.combined), **table}
+
+
+def contrast(normal: Scores, anomalous: Scores) -> dict[str, dict[str, float]]:
+    """As `measure`, for two sets of scores."""
+    labels = np.repeat([0, 1], [len(normal.combined), len(anomalous.combined)])
+    layers = {name: np.concatenate([values, anomalous.layers[name]]) for name, values in normal.layers.items()}
+    return measure(Scores(np.concatenate([normal.combined, anomalous.combined]), layers), labels)

@@ -149,7 +149,7 @@ class _Run:
         began = time.monotonic()
         model = self.model(stage)
         scorer = evaluate.make_scorer(model, config, dataset.preprocess)
-        splits = {"heldout": dataset.heldout, "test": dataset.test}
+        splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
         scores = {
             name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
             for name, split in splits.items()
@@ -157,8 +157,9 @@ class _Run:
         }
         self.seconds["evaluation"] = time.monotonic() - began
         normals = scores["heldout"].combined if "heldout" in scores else None
-        for name, found in scores.items():
-            results.write_scores(self.workdir / results.SCORES[name], splits[name], found, normals)
+        for name, path in results.SCORES.items():
+            if name in scores:
+                results.write_scores(self.workdir / path, splits[name], scores[name], normals)
         labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
         both = set(np.unique(labels)) == {0, 1}
         soft_or_hard = config.boundary if config.score == "distance" else None
@@ -168,6 +169,7 @@ class _Run:
             "layers": list(config.layers),
             "seed": config.seed,
             "metrics": evaluate.measure(scores["test"], labels) if both else {},
+            "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
             "threshold": results.threshold(normals, scores.get("test"), labels, config),
             "paper_auc": dataset.paper_auc.get(soft_or_hard),
             "samples": {

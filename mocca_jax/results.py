@@ -174,6 +174,9 @@ def table(result: dict[str, Any]) -> str:
         lines.append("maxBA's threshold is chosen with the test labels: an oracle's figure")
     else:
         lines.append("AUC, AP and maxBA need normal and anomalous test images")
+    if result["made_up_defects"]:
+        auc = result["made_up_defects"]["combined"]["auc"]
+        lines.append(f"held-out normal images against the same with made-up defects: AUC {auc:.4f}")
     lines += _threshold_lines(result["threshold"])
     return "\n".join(lines)
 

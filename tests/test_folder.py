@@ -10,7 +10,7 @@ from configs import folder as folder_config
 from configs import mvtec as mvtec_config
 from mocca_jax import config as configs
 from mocca_jax import data, pipeline, results
-from mocca_jax.data import augment, check, images, layout, views
+from mocca_jax.data import augment, check, defects, images, layout, views
 from mocca_jax.errors import UserError
 
 
@@ -212,6 +212,7 @@ def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(par
     result = pipeline.run(config, tmp_path / "run")
     assert set(result["metrics"]) == {"layer2", "layer3", "combined"}
     assert result["threshold"]["heldout"] == 3
+    assert set(result["made_up_defects"]) == {"layer2", "layer3", "combined"}
     assert result["threshold"]["promised_share"] == pytest.approx(0.25)
     lines = (tmp_path / "run/scores.csv").read_text().splitlines()
     assert lines[0] == "sample,label,score,layer2,layer3,p_value"
@@ -230,3 +231,16 @@ def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
     assert result["metrics"] == {} and result["samples"]["anomalous"] == 0
     assert result["threshold"]["heldout"] == 1
     assert "need normal and anomalous" in results.table(result)
+
+
+def test_every_made_up_defect_changes_its_masked_pixels_and_few_others(rng):
+    ramp = np.linspace(40, 200, 64)[:, None, None] + rng.normal(0, 10, (12, 1, 64, 3)) + np.zeros((12, 64, 64, 3))
+    normal = ramp.clip(0, 255).astype(np.uint8)
+    sizes = np.array([[64, 64]] * 11 + [[48, 64]])
+    damaged, masks = defects.paste(normal, sizes, seed=0)
+    difference = np.abs(damaged.astype(int) - normal).max(-1)
+    np.testing.assert_array_equal(masks, difference > 8)
+    assert (masks.sum((1, 2)) >= 8).all() and masks.mean() < 0.1
+    assert not masks[11, 48:].any()
+    np.testing.assert_array_equal(defects.paste(normal, sizes, seed=0)[0], damaged)
+    assert (defects.paste(normal, sizes, seed=1)[0] != damaged).any()

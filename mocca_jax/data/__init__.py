@@ -43,9 +43,10 @@ class Dataset:
 
     `image_shape` is the network's input, without the batch axis. `preprocess(raw, key)` takes raw units
     `[B, ...]` to `[B, *image_shape]` float32 for scoring, `augment` for training (None: as for scoring).
-    `heldout`: normal images that nothing is trained on, for threshold and p-values. `test` is None where there
-    are no test images. `aggregate` names the function in `scores.AGGREGATES` that turns the scores of units
-    into those of samples. `paper_auc` is the paper's figure per boundary.
+    `heldout`: normal images that nothing is trained on, for threshold and p-values; `defects`: the same with
+    made-up defects, for choosing settings. `test` is None where there are no test images. `aggregate` names the
+    function in `scores.AGGREGATES` that turns the scores of units into those of samples. `paper_auc` is the
+    paper's figure per boundary.
     """
 
     train: Split
@@ -56,6 +57,7 @@ class Dataset:
     aggregate: str = "identity"
     paper_auc: dict[str, str] = field(default_factory=dict)
     heldout: Split | None = None
+    defects: Split | None = None
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
     @property

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import Dataset, Split, augment, images, layout, views
+from mocca_jax.data import Dataset, Split, augment, defects, images, layout, views
 from mocca_jax.errors import UserError
+
+MOST_DEFECTS = 64
 
 
 def load(config) -> Dataset:
@@ -57,6 +59,7 @@ def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str
     return Dataset(
         train=Split(train, np.zeros(len(train), np.int32), names * config.repeats),
         heldout=scored(held_rows) if len(held_rows) else None,
+        defects=_with_defects(pixels, sizes, held_rows, [found.name(files[i]) for i in kept], config),
         test=scored(test_rows) if len(test_rows) else None,
         image_shape=(side, side, 3),
         preprocess=lambda raw, key: augment.to_unit_range(raw),
@@ -92,3 +95,13 @@ def _scored(pixels, sizes, rows, labels, names, patch: int) -> Split:
     sample_of_unit = corners[:, 0].copy()
     corners[:, 0] = rows[sample_of_unit]
     return Split(views.Patches(pixels, corners, patch), labels[rows], samples, sample_of_unit)
+
+
+def _with_defects(pixels, sizes, held_rows, names, config) -> Split | None:
+    """Up to `MOST_DEFECTS` held-out images, each with a made-up defect."""
+    rows = held_rows[:MOST_DEFECTS]
+    if not len(rows):
+        return None
+    damaged, _ = defects.paste(pixels[rows], sizes[rows], config.split_seed)
+    labels, names = np.ones(len(rows), np.int32), [names[row] for row in rows]
+    return _scored(damaged, sizes[rows], np.arange(len(rows)), labels, names, config.patch)
