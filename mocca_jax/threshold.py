@@ -38,4 +38,4 @@ def conformal_threshold(heldout: np.ndarray, alpha: float) -> tuple[float, float
         raise ValueError(f"a threshold needs held-out scores and alpha in (0, 1), got {count} and {alpha}")
     rank = int(np.ceil((count + 1) * (1 - alpha) - 1e-9))
     rank = min(max(rank, 1), count)
-    return float(np.sort(heldout)[rank - 1]), 1 - rank / (count + 1)
+    return float(np.sort(heldout)[rank - 1]), (count + 1 - rank) / (count + 1)

@@ -177,7 +177,10 @@ def test_eight_devices_train_as_one_does(tmp_path):
         (["--config.normal_class=10"], "normal_class = 10: must be a whole number from 0 to 9"),
         (["--config.batch_size=0"], "batch_size = 0"),
         (["--config.one_class.epochs=-1"], "one_class.epochs = -1"),
-        (["--config.data=imagenet"], "unknown data set 'imagenet'; known: cifar10, digits, folder, mvtec, synthetic"),
+        (
+            ["--config.data=imagenet"],
+            "data = 'imagenet': unknown data set; known: cifar10, digits, folder, mvtec, synthetic",
+        ),
         (["--config.nu=many"], "nu"),
         (["--cofnig.nu=0.1"], "cofnig"),
         (["stray"], "stray"),

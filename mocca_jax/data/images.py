@@ -41,15 +41,16 @@ def decoded(
     Raises:
         UserError: files that cannot be read, all named; no room for the cache.
     """
-    sizes, broken = _sizes(files)
+    sizes = cache.arrays(f"{name}-sizes-{cache.fingerprint(files)}", lambda: {"sizes": _sizes(files)})["sizes"]
+    broken = [path for path, (rows, _) in zip(files, sizes, strict=True) if rows == 0]
     if broken and not skip:
         raise UserError(_broken_text(broken) + "\nMend or remove them, or pass --config.unreadable=skip.")
     if broken:
         logging.warning("left out: %s", _broken_text(broken))
-    kept = [i for i, s in enumerate(sizes) if s is not None]
+    kept = np.flatnonzero(sizes[:, 0]).tolist()
     if not kept:
         return np.zeros((0, size, size, 3), np.uint8), np.zeros((0, 2), np.int64), []
-    fitted = np.array([_fitted_size(files[i], sizes[i], size, fit) for i in kept])
+    fitted = np.array([_fitted_size(files[i], tuple(sizes[i].tolist()), size, fit) for i in kept])
     canvas = np.maximum(fitted.max(0), least)
     used = [files[i] for i in kept]
     entry = f"{name}-{fit}{size}-{canvas[0]}x{canvas[1]}-{cache.fingerprint(used, size, fit, least)}"
@@ -87,25 +88,32 @@ def content_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _sizes(files: Sequence[Path]) -> tuple[list[tuple[int, int] | None], list[tuple[Path, str]]]:
-    """Rows and columns of each file (None where it cannot be decoded), and what is wrong with which."""
+def _sizes(files: Sequence[Path]) -> np.ndarray:
+    """Rows and columns of each file `[N, 2]`; zeros where it cannot be decoded."""
 
-    def look(path: Path):
+    def sides(path: Path) -> tuple[int, int]:
         try:
             image = load_rgb(path)
-            return (image.height, image.width), None
-        except Exception as error:  # each format's decoder has its own exceptions for damaged files
-            return None, f"{type(error).__name__}: {error}"
+        except Exception:  # each format's decoder has its own exceptions for damaged files; see _broken_text
+            return 0, 0
+        return image.height, image.width
 
     with ThreadPoolExecutor() as pool:
-        looked = list(pool.map(look, files))
-    return [size for size, _ in looked], [(f, fault) for f, (_, fault) in zip(files, looked, strict=True) if fault]
+        return np.array(list(pool.map(sides, files)), np.int64).reshape(-1, 2)
 
 
-def _broken_text(broken: list[tuple[Path, str]]) -> str:
-    lines = [f"{path}: {fault}" for path, fault in broken[:10]]
+def _broken_text(broken: list[Path]) -> str:
+    lines = [f"{path}: {_fault(path)}" for path in broken[:10]]
     more = [f"and {len(broken) - 10} more"] if len(broken) > 10 else []
     return f"{len(broken)} file(s) cannot be read as images:\n  " + "\n  ".join(lines + more)
+
+
+def _fault(path: Path) -> str:
+    try:
+        load_rgb(path)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "could not be read when it was first looked at; try again"
 
 
 def _fitted_size(path: Path, sides: tuple[int, int], size: int, fit: str) -> tuple[int, int]:
