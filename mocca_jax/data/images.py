@@ -7,7 +7,6 @@ Every image ends as RGB on a canvas of one size `[H, W, 3]`. `fit` says how an i
     canvas   shorter side to `size`, then mirrored at its right and lower edges up to the largest image's sides
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,11 +80,6 @@ def load_rgb(path: Path) -> Image.Image:
         elif image.mode == "F":
             raise ValueError("32-bit floating-point pixels have no known range; convert the file to 8 or 16 bits")
         return image.convert("RGB")
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of the file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sizes(files: Sequence[Path]) -> np.ndarray:

@@ -53,14 +53,12 @@ def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax
     """`transposed_conv` with strides of two: the four phases of the result as channels, then depth to space."""
     if x.ndim != 4 or strides != (2, 2):
         return transposed_conv(x, kernel, strides)
-    batch, height, width, _ = x.shape
-    features = kernel.shape[-1]
     if kernel.shape[:2] == (1, 1):
+        batch, height, width, _ = x.shape
         y = (x @ kernel[0, 0])[:, :, None, :, None]
         y = jnp.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)))
-        return y.reshape(batch, 2 * height, 2 * width, features)
-    y = rewrites.conv(x, phases(kernel)).reshape(batch, height, width, 2, 2, features)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, features)
+        return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
+    return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))
 
 
 def phases(kernel: jax.Array) -> jax.Array:

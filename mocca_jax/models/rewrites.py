@@ -98,9 +98,14 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     The taps that meet the same source pixel are added up beforehand: a 5x5 kernel on the doubled image costs
     100 multiplications per source pixel and channel pair, the four merged 3x3 kernels 36.
     """
-    batch, height, width, _ = x.shape
-    y = conv(x, merge_taps(kernel)).reshape(batch, height, width, 2, 2, kernel.shape[-1])
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
+    return depth_to_space(conv(x, merge_taps(kernel)))
+
+
+def depth_to_space(y: jax.Array) -> jax.Array:
+    """`[B, H, W, 2*2*C]` -> `[B, 2H, 2W, C]`: the channels hold the four pixels of each 2x2 block."""
+    batch, height, width, channels = y.shape
+    y = y.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
 def merge_taps(kernel: jax.Array) -> jax.Array:
@@ -139,14 +144,16 @@ def norm_activate_pool(y: jax.Array, mask: jax.Array, eps: float):
 
 
 def _moments(y, mask):
-    """Per-image means, batch mean, biased variance; shifted so that one pass over `y` is accurate."""
+    """Per-example means, batch mean, biased variance; shifted so that one pass over `y` is accurate."""
+    axes = tuple(range(1, y.ndim - 1))
     count = jnp.maximum(mask.sum(), 1)
-    shift = _masked_mean(y[:, ::4, ::4].mean((1, 2)), mask, count)
+    sparse = y[(slice(None), *([slice(None, None, 4)] * len(axes)))]
+    shift = _masked_mean(sparse.mean(axes), mask, count)
     centered = y - per_channel(shift, y)
-    image_mean = centered.mean((1, 2))
-    mean = _masked_mean(image_mean, mask, count)
-    variance = _masked_mean(jnp.square(centered).mean((1, 2)), mask, count) - jnp.square(mean)
-    return image_mean + shift[None], mean + shift, jnp.maximum(variance, 0)
+    example_mean = centered.mean(axes)
+    mean = _masked_mean(example_mean, mask, count)
+    variance = _masked_mean(jnp.square(centered).mean(axes), mask, count) - jnp.square(mean)
+    return example_mean + shift[None], mean + shift, jnp.maximum(variance, 0)
 
 
 def per_channel(values: jax.Array, x: jax.Array) -> jax.Array:
@@ -199,13 +206,7 @@ def norm_activate(y: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Arr
 
 
 def _norm_activate_forward(y, mask, scale, bias, eps, slope):
-    axes = tuple(range(1, y.ndim - 1))
-    count = jnp.maximum(mask.sum(), 1)
-    shift = _masked_mean(y[(slice(None), *([slice(None, None, 4)] * len(axes)))].mean(axes), mask, count)
-    centered = y - per_channel(shift, y)
-    mean = _masked_mean(centered.mean(axes), mask, count)
-    variance = jnp.maximum(_masked_mean(jnp.square(centered).mean(axes), mask, count) - jnp.square(mean), 0)
-    mean = mean + shift
+    _, mean, variance = _moments(y, mask)
     factor = scale * lax.rsqrt(variance + eps)
     out = (y - per_channel(mean, y)) * per_channel(factor, y) + per_channel(bias, y)
     out = jnp.where(out >= 0, out, slope * out) if slope != 1 else out
