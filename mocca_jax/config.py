@@ -86,6 +86,12 @@ _IMAGES: dict[str, Rule] = {
     "split_seed": _integer(0, 2**31 - 1),
     "alpha": _number(lambda v: 0 < v < 1, "a number between 0 and 1"),
     "unreadable": _choice("error", "skip"),
+    "maps": (
+        lambda v: isinstance(v, tuple | list) and all(isinstance(n, str) for n in v),
+        "a tuple of names of methods, () for no anomaly maps",
+    ),
+    "map_stride": _integer(1),
+    "overlays": _integer(0),
 }
 DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets have
     "cifar10": _CLASSES,

@@ -1,5 +1,7 @@
 """How well scores separate anomalous from normal samples. Label 1 = anomalous; larger score = more anomalous."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 METRICS = ("auc", "ap", "max_ba")
@@ -39,3 +41,59 @@ def evaluate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "ap": float(metrics.average_precision_score(labels, scores)),
         "max_ba": float(((true_positive + 1 - false_positive) / 2).max()),
     }
+
+
+def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float:
+    """Area under the ROC curve of all pixels of all images together, in [0, 1].
+
+    Args:
+        maps: `[rows, columns]` each, larger = more anomalous.
+        masks: bool of the same shapes, True = anomalous.
+    """
+    from sklearn import metrics
+
+    labels, values = _flat(maps, masks)
+    return float(metrics.roc_auc_score(labels, values))
+
+
+def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], limit: float = 0.3) -> float:
+    """Area under the per-region-overlap curve up to a false-positive rate (Bergmann et al. 2021), in [0, 1].
+
+    At each threshold every anomalous region (8-connected component of a mask) has a share of pixels above it;
+    their mean over regions is plotted over the share of normal pixels above it, and the area up to `limit` is
+    divided by `limit`. Exact: every distinct value is a threshold.
+
+    Args:
+        maps, masks: see `pixel_auroc`.
+        limit: largest false-positive rate, in (0, 1].
+    """
+    from scipy import ndimage
+
+    labels, values = _flat(maps, masks)
+    weights = []  # of each pixel: 1 / size of its region
+    regions = 0
+    for mask in masks:
+        components, count = ndimage.label(mask, np.ones((3, 3)))
+        sizes = np.bincount(components.ravel(), minlength=count + 1)
+        weights.append(np.where(components > 0, 1 / sizes[components], 0).ravel())
+        regions += count
+    order = np.argsort(-values, kind="stable")
+    last_of_value = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
+    overlap = np.append(0, np.cumsum(np.concatenate(weights)[order])[last_of_value] / regions)
+    normal = labels[order] == 0
+    rate = np.append(0, np.cumsum(normal)[last_of_value] / normal.sum())
+    at_limit = np.interp(limit, rate, overlap)
+    below = rate < limit
+    x, y = np.append(rate[below], limit), np.append(overlap[below], at_limit)
+    return float(np.trapezoid(y, x) / limit)
+
+
+def _flat(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and values of all pixels; raises ValueError where shapes differ or a class is missing."""
+    for values, mask in zip(maps, masks, strict=True):
+        if values.shape != mask.shape:
+            raise ValueError(f"a map is {values.shape}, its mask {mask.shape}: must agree")
+    labels = np.concatenate([np.asarray(mask, bool).ravel() for mask in masks])
+    if labels.all() or not labels.any():
+        raise ValueError("pixel metrics need normal and anomalous pixels")
+    return labels, np.concatenate([values.ravel() for values in maps])

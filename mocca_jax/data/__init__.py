@@ -12,19 +12,23 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
+from mocca_jax.data.pictures import Pictures
+
 
 @dataclass(frozen=True)
 class Split:
     """Units `images [U, ...]`; `labels [S]` (1 = anomalous) and a name for each sample.
 
     `images` is an array or a view that is indexed like one (`views.py`). A unit is a sample, unless
-    `sample_of_unit [U]` says which sample each unit is a part of.
+    `sample_of_unit [U]` says which sample each unit is a part of. `pictures`: the samples as whole images, where
+    anomaly maps make sense.
     """
 
     images: np.ndarray
     labels: np.ndarray
     samples: list[str]
     sample_of_unit: np.ndarray | None = None
+    pictures: Pictures | None = None
 
     def __post_init__(self):
         units = len(self.samples) if self.sample_of_unit is None else len(self.sample_of_unit)
@@ -45,8 +49,8 @@ class Dataset:
     `[B, ...]` to `[B, *image_shape]` float32 for scoring, `augment` for training (None: as for scoring).
     `heldout`: normal images that nothing is trained on, for threshold and p-values; `defects`: the same with
     made-up defects, for choosing settings. `test` is None where there are no test images. `aggregate` names the
-    function in `scores.AGGREGATES` that turns the scores of units into those of samples. `paper_auc` is the
-    paper's figure per boundary.
+    function in `scores.AGGREGATES` that turns the scores of units into those of samples; `patch` is the side of
+    the patches where units are those, else 0. `paper_auc` is the paper's figure per boundary.
     """
 
     train: Split
@@ -55,6 +59,7 @@ class Dataset:
     preprocess: Callable[[jax.Array, jax.Array], jax.Array]
     description: str
     aggregate: str = "identity"
+    patch: int = 0
     paper_auc: dict[str, str] = field(default_factory=dict)
     heldout: Split | None = None
     defects: Split | None = None

@@ -43,7 +43,7 @@ def _one(normal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     stencil = Image.new("L", (columns, rows))
     draw = ImageDraw.Draw(stencil)
     x, y = rng.uniform(0.15, 0.85) * columns, rng.uniform(0.15, 0.85) * rows
-    colour = np.clip(normal.mean((0, 1)) + rng.uniform(-120, 120), 0, 255)
+    colour = np.clip(normal.mean((0, 1)) + rng.choice([-1, 1]) * rng.uniform(40, 120), 0, 255)
     if kind == "piece":
         half = side * rng.uniform(0.03, 0.1, 2)
         draw.ellipse([x - half[0], y - half[1], x + half[0], y + half[1]], fill=255)

@@ -4,12 +4,15 @@ Of the normal training images a seeded share is held out: threshold and p-values
 images of textures are cut into a grid of patches, and the largest patch score is the image's (Eq. 7).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
 from mocca_jax.data import Dataset, Split, augment, defects, images, layout, views
+from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
 
 MOST_DEFECTS = 64
@@ -29,45 +32,72 @@ def load(config) -> Dataset:
 
 def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str] | None = None) -> Dataset:
     """As `load`, from this folder and under this description."""
-    found = layout.scan(folder)
-    patches = config.patch > 0
-    side = config.patch or config.resize
-    if patches and config.patch > config.resize:
+    if config.patch > config.resize:
         raise UserError(f"patch = {config.patch} is larger than resize = {config.resize}")
-    fit = "canvas" if patches else config.fit
-    skip = config.unreadable == "skip"
-    pixels, sizes, kept = images.decoded(folder.name, [*found.train, *found.test], config.resize, fit, side, skip)
-    kept = np.array(kept, np.int64)
-    is_train = kept < len(found.train)
+    read = _read(config, folder)
+    is_train = read.kept < read.train_files
     fit_rows, held_rows = split_normals(np.flatnonzero(is_train), config.heldout_fraction, config.split_seed)
-    files = [*found.train, *found.test]
-    labels = np.array([0] * len(found.train) + found.labels, np.int32)
-
-    def scored(rows: np.ndarray) -> Split:
-        return _scored(pixels, sizes, rows, labels[kept], [found.name(files[i]) for i in kept], config.patch)
-
-    train = views.Rows(pixels, np.tile(fit_rows, config.repeats))
-    names = [found.name(files[kept[row]]) for row in fit_rows]
     test_rows = np.flatnonzero(~is_train)
-    if patches and (sizes % config.patch).any():
+    side = config.patch or config.resize
+    if config.patch and (read.sizes % config.patch).any():
         logging.info("some sides are no multiple of %d: the patches of the grid overlap there", config.patch)
 
     def training_view(raw, key):
         degrees = (float(config.rotation[0]), float(config.rotation[1]))
         return augment.to_unit_range(augment.random_rotated_crop(raw, key, side, degrees))
 
+    train = views.Rows(read.pixels, np.tile(fit_rows, config.repeats))
+    fitted = Pictures(views.Rows(read.pixels, fit_rows), read.sizes[fit_rows])
+    names = [read.names[row] for row in fit_rows] * config.repeats
     return Dataset(
-        train=Split(train, np.zeros(len(train), np.int32), names * config.repeats),
-        heldout=scored(held_rows) if len(held_rows) else None,
-        defects=_with_defects(pixels, sizes, held_rows, [found.name(files[i]) for i in kept], config),
-        test=scored(test_rows) if len(test_rows) else None,
+        train=Split(train, np.zeros(len(train), np.int32), names, pictures=fitted),
+        heldout=_scored(read, held_rows, config.patch),
+        defects=_with_defects(read, held_rows, config),
+        test=_scored(read, test_rows, config.patch),
         image_shape=(side, side, 3),
         preprocess=lambda raw, key: augment.to_unit_range(raw),
         augment=training_view,
         description=f"{description}: {len(fit_rows)} normal images to fit, {len(held_rows)} held out",
-        aggregate="max" if patches else "identity",
+        aggregate="max" if config.patch else "identity",
+        patch=config.patch,
         paper_auc=paper_auc or {},
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """All images of a folder that could be read, training images first.
+
+    `kept` are their places in the list of files, of which the first `train_files` are for training.
+    """
+
+    pixels: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    mask: Callable[[int], np.ndarray | None]
+    kept: np.ndarray
+    train_files: int
+
+
+def _read(config, folder: Path) -> _Read:
+    found = layout.scan(folder)
+    files = [*found.train, *found.test]
+    fit = "canvas" if config.patch else config.fit
+    least, skip = config.patch or config.resize, config.unreadable == "skip"
+    pixels, sizes, kept = images.decoded(folder.name, files, config.resize, fit, least, skip)
+    used = [files[i] for i in kept]
+    mask_files = [([None] * len(found.train) + found.masks)[i] for i in kept]
+    check_masks(mask_files, used)
+    labels = np.array([0] * len(found.train) + found.labels, np.int32)[kept]
+
+    def mask(row: int) -> np.ndarray | None:
+        if mask_files[row] is not None:
+            return read_mask(mask_files[row], sizes[row], fit)
+        return np.zeros(sizes[row], bool) if labels[row] == 0 else None
+
+    names = [found.name(f) for f in used]
+    return _Read(pixels, sizes, labels, names, mask, np.array(kept, np.int64), len(found.train))
 
 
 def split_normals(rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,22 +116,31 @@ def split_normals(rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndar
     return np.sort(rows[order[held:]]), np.sort(rows[order[:held]])
 
 
-def _scored(pixels, sizes, rows, labels, names, patch: int) -> Split:
-    """Images, or their patches, for scoring."""
-    chosen, samples = views.Rows(pixels, rows), [names[row] for row in rows]
-    if not patch:
-        return Split(chosen, labels[rows], samples)
-    corners = views.patch_corners(sizes[rows], patch, patch)
-    sample_of_unit = corners[:, 0].copy()
-    corners[:, 0] = rows[sample_of_unit]
-    return Split(views.Patches(pixels, corners, patch), labels[rows], samples, sample_of_unit)
-
-
-def _with_defects(pixels, sizes, held_rows, names, config) -> Split | None:
-    """Up to `MOST_DEFECTS` held-out images, each with a made-up defect."""
-    rows = held_rows[:MOST_DEFECTS]
+def _scored(read: _Read, rows: np.ndarray, patch: int) -> Split | None:
+    """Images, or their patches, for scoring; None where there are none."""
     if not len(rows):
         return None
-    damaged, _ = defects.paste(pixels[rows], sizes[rows], config.split_seed)
-    labels, names = np.ones(len(rows), np.int32), [names[row] for row in rows]
-    return _scored(damaged, sizes[rows], np.arange(len(rows)), labels, names, config.patch)
+    chosen, samples = views.Rows(read.pixels, rows), [read.names[row] for row in rows]
+    pictures = Pictures(chosen, read.sizes[rows], lambda index: read.mask(rows[index]))
+    if not patch:
+        return Split(chosen, read.labels[rows], samples, pictures=pictures)
+    corners = views.patch_corners(read.sizes[rows], patch, patch)
+    sample_of_unit = corners[:, 0].copy()
+    corners[:, 0] = rows[sample_of_unit]
+    return Split(views.Patches(read.pixels, corners, patch), read.labels[rows], samples, sample_of_unit, pictures)
+
+
+def _with_defects(read: _Read, held_rows: np.ndarray, config) -> Split | None:
+    """At most `MOST_DEFECTS` made-up defects, one each on held-out images, of which some serve several times."""
+    rows = np.tile(held_rows[:MOST_DEFECTS], MOST_DEFECTS // max(len(held_rows[:MOST_DEFECTS]), 1))
+    if not len(rows):
+        return None
+    damaged, masks = defects.paste(read.pixels[rows], read.sizes[rows], config.split_seed)
+    count, sizes = np.arange(len(rows)), read.sizes[rows]
+    names = [f"{read.names[row]}, made-up defect {n}" for n, row in enumerate(rows)]
+
+    def mask(row: int) -> np.ndarray:
+        return masks[row, : sizes[row, 0], : sizes[row, 1]]
+
+    made = _Read(damaged, sizes, np.ones(len(rows), np.int32), names, mask, count, 0)
+    return _scored(made, count, config.patch)

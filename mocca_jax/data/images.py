@@ -129,11 +129,15 @@ def _resized(sides: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def _pixels(path: Path, fitted: np.ndarray, fit: str) -> np.ndarray:
-    image = load_rgb(path)
+    return fitted_pixels(load_rgb(path), fitted, fit, Image.Resampling.BILINEAR)
+
+
+def fitted_pixels(image: Image.Image, fitted: np.ndarray, fit: str, resample: Image.Resampling) -> np.ndarray:
+    """The image's pixels, resized (and cut, for `crop`) to the rows and columns `fitted`."""
     rows, columns = (int(s) for s in fitted)
-    if fit == "crop":
-        whole_rows, whole_columns = _resized((image.height, image.width), rows)
-        image = image.resize((whole_columns, whole_rows), Image.Resampling.BILINEAR)
-        top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
-        return np.asarray(image)[top : top + rows, left : left + columns]
-    return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR))
+    if fit != "crop":
+        return np.asarray(image.resize((columns, rows), resample))
+    whole_rows, whole_columns = _resized((image.height, image.width), rows)
+    top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
+    whole = np.asarray(image.resize((whole_columns, whole_rows), resample))
+    return whole[top : top + rows, left : left + columns]

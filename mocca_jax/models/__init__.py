@@ -5,6 +5,8 @@ A model has two methods: `model.apply(variables, image, mask, train)` reconstruc
 selected layers' feature vectors are sown as `features/layer{j}`.
 """
 
+from types import ModuleType
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,16 +39,21 @@ def layer_name(layer: int) -> str:
     return f"layer{layer}"
 
 
-def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...]) -> AutoEncoder:
-    """The auto-encoder that a config describes, emitting features at `layers`.
+def network(config) -> ModuleType:
+    """The module of the network that a config names: `build`, `LAYERS`, `MAPS`, `cell_centre`."""
+    return lookup(ENCODERS, config.encoder, "encoder")
+
+
+def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: str | None = None) -> AutoEncoder:
+    """The auto-encoder that a config describes, emitting features at `layers`; `head` replaces the config's.
 
     Raises:
         ValueError: a name is not in its table, or the sizes do not fit the network.
     """
-    network = lookup(ENCODERS, config.encoder, "encoder")
-    head = lookup(heads.HEADS, config.head, "head")
+    head_class = lookup(heads.HEADS, head or config.head, "head")
     rewritten = use_rewrites(config.formulation)
-    return AutoEncoder(*network.build(tuple(image_shape), config.code_size, tuple(layers), head, rewritten))
+    parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), head_class, rewritten)
+    return AutoEncoder(*parts)
 
 
 def use_rewrites(formulation: str) -> bool:

@@ -43,6 +43,15 @@ class Selector(nn.Module):
         return blocks.Dense(128, name="linear2")(jnp.maximum(x, 0))
 
 
+class Activation(nn.Module):
+    """The activation itself, `[B, H, W, C]` or `[B, D]`: for anomaly maps, not for training."""
+
+    @nn.compact
+    def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        del spatial_mean, mask, train
+        return activation
+
+
 def adaptive_max_pool(x: jax.Array, size: int) -> jax.Array:
     """`[B, H, W, C]` -> `[B, size, size, C]`: output i is the maximum over [floor(i H / size), ceil((i+1) H / size)).
 
@@ -55,4 +64,4 @@ def adaptive_max_pool(x: jax.Array, size: int) -> jax.Array:
     return x
 
 
-HEADS = {"mean": Mean, "selector": Selector}
+HEADS = {"mean": Mean, "selector": Selector, "activation": Activation}

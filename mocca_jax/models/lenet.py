@@ -16,7 +16,13 @@ from mocca_jax.models.heads import HEAD_PREFIX
 EPS = 1e-4
 WIDTHS = (32, 64, 128)
 CODE_LAYER = len(WIDTHS)
-LAYERS = (*range(len(WIDTHS)), CODE_LAYER)
+MAPS = tuple(range(len(WIDTHS)))
+LAYERS = (*MAPS, CODE_LAYER)
+
+
+def cell_centre(layer: int) -> tuple[float, float]:
+    """Where the cells of a layer's map look: cell i is centred at pixel `first + i * step`; returns both."""
+    return (2.0**layer - 1) / 2, 2.0**layer
 
 
 class Encoder(nn.Module):

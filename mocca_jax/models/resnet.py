@@ -16,6 +16,12 @@ STEM = 32
 WIDTHS = (64, 128, 256)
 HIDDEN = 256
 LAYERS = tuple(range(8))
+MAPS = LAYERS[:5]
+
+
+def cell_centre(layer: int) -> tuple[float, float]:
+    """Where the cells of a layer's map look: cell i is centred at pixel `first + i * step`; returns both."""
+    return 1.0, 2.0 ** max(layer - 1, 0)
 
 
 class Encoder(nn.Module):
