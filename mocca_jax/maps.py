@@ -44,7 +44,11 @@ class Context:
 
 
 def features(context: Context) -> Maps:
-    """How unusual the features of `map_layers` are at each position, among all positions of the fit images."""
+    """How unusual the features are at each position, among all positions of the fit images.
+
+    The Mahalanobis distance of the features to their mean, as in PaDiM (Defard et al. 2021), mean over the
+    selected layers that are maps.
+    """
     return _mahalanobis(context, per_position=False)
 
 
@@ -96,6 +100,25 @@ METHODS: dict[str, Callable[[Context], Maps]] = {
     "patches": patches,
     "reconstruction": reconstruction,
 }
+
+
+def check(config) -> None:
+    """Raises ValueError where a method of `config.maps` is unknown or cannot work with the other settings."""
+    for name in config.get("maps", ()):
+        models.lookup(METHODS, name, "method in maps")
+        if name == "patches" and not config.patch:
+            raise ValueError("maps: 'patches' needs patches; this config scores whole images (patch = 0)")
+        if name == "positions" and config.patch:
+            raise ValueError("maps: 'positions' compares places of whole images; this config cuts patches")
+        if name == "reconstruction" and config.score != evaluate.RECONSTRUCTION:
+            raise ValueError("maps: 'reconstruction' needs score = 'reconstruction', where the decoder is kept")
+
+
+def map_layers(config) -> tuple[int, ...]:
+    """The selected layers that are maps, or the deepest map below the selected ones."""
+    found = models.network(config).MAPS
+    chosen = tuple(j for j in found if j in config.layers)
+    return chosen or (max(j for j in found if not config.layers or j <= max(config.layers)),)
 
 
 def _variables(state: TrainState) -> dict:
@@ -160,7 +183,7 @@ class _Normal:
 
 def _mahalanobis(context: Context, per_position: bool) -> Maps:
     config, dataset, mesh = context.config, context.dataset, context.mesh
-    layers = tuple(config.map_layers)
+    layers = map_layers(config)
     network = models.network(config)
     with_activations = models.build(config, dataset.image_shape, layers, head="activation")
     variables = parallel.replicate(context.variables, mesh)

@@ -17,7 +17,19 @@ import numpy as np
 from absl import logging
 
 from mocca_jax import config as configs
-from mocca_jax import data, evaluate, handover, interrupts, loop, models, parallel, results, train
+from mocca_jax import (
+    data,
+    evaluate,
+    handover,
+    interrupts,
+    localize,
+    loop,
+    maps,
+    models,
+    parallel,
+    results,
+    train,
+)
 from mocca_jax.checkpoint import Checkpoints, describe
 from mocca_jax.data import batching
 from mocca_jax.errors import UserError
@@ -47,6 +59,7 @@ def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda:
         return finished
     try:
         stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
+        maps.check(config)
         dataset = data.load(config)
         models.build(config, dataset.image_shape, tuple(config.layers))
     except ValueError as error:
@@ -156,6 +169,9 @@ class _Run:
             if split
         }
         self.seconds["evaluation"] = time.monotonic() - began
+        context = maps.Context(model, state, dataset, config, self.mesh)
+        localized = localize.run(context, scores, self.workdir)
+        self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
             if name in scores:
@@ -171,6 +187,7 @@ class _Run:
             "metrics": evaluate.measure(scores["test"], labels) if both else {},
             "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
             "threshold": results.threshold(normals, scores.get("test"), labels, config),
+            "maps": localized,
             "paper_auc": dataset.paper_auc.get(soft_or_hard),
             "samples": {
                 "train": len(dataset.train),

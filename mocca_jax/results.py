@@ -178,6 +178,7 @@ def table(result: dict[str, Any]) -> str:
         auc = result["made_up_defects"]["combined"]["auc"]
         lines.append(f"held-out normal images against the same with made-up defects: AUC {auc:.4f}")
     lines += _threshold_lines(result["threshold"])
+    lines += _maps_lines(result["maps"])
     return "\n".join(lines)
 
 
@@ -192,3 +193,21 @@ def _threshold_lines(found: dict[str, Any] | None) -> list[str]:
         lines.append(f"  ({found['alpha']:.1%} was asked for: that takes {math.ceil(1 / found['alpha']) - 1} held out)")
     flagged = [f"{found[f'{k}_flagged']:.1%} of {k}" for k in ("normal", "anomalous") if f"{k}_flagged" in found]
     return [*lines, *([f"on the test set it flags {' and '.join(flagged)} images"] if flagged else [])]
+
+
+def _maps_lines(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    lines = []
+    for name, row in found["candidates"].items():
+        lines.append(f"anomaly maps, {name}, made-up defects: {_pixel_figures(row)}")
+    if len(found["candidates"]) > 1:
+        lines.append(f"  chosen on these: {found['method']}")
+    if found["test"]:
+        count = found["test"]["images"]
+        lines.append(f"anomaly maps, test set, {count} images with known masks: {_pixel_figures(found['test'])}")
+    return [*lines, "see overlays/ (pictures) and maps/ (numbers)"]
+
+
+def _pixel_figures(row: dict[str, float]) -> str:
+    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}"

@@ -137,7 +137,7 @@ def _with_defects(read: _Read, held_rows: np.ndarray, config) -> Split | None:
         return None
     damaged, masks = defects.paste(read.pixels[rows], read.sizes[rows], config.split_seed)
     count, sizes = np.arange(len(rows)), read.sizes[rows]
-    names = [f"{read.names[row]}, made-up defect {n}" for n, row in enumerate(rows)]
+    names = [f"made_up_defects/{n:02d} on {read.names[row].replace('/', ' ')}" for n, row in enumerate(rows)]
 
     def mask(row: int) -> np.ndarray:
         return masks[row, : sizes[row, 0], : sizes[row, 1]]
