@@ -26,7 +26,7 @@ def imports(path) -> set[str]:
 
 @pytest.mark.parametrize("name", ["hypersphere", "losses", "scores", "metrics", "threshold"])
 def test_the_method_knows_no_network_data_set_or_file(name):
-    allowed = ("jax", "numpy", "scipy", "sklearn")
+    allowed = ("collections", "jax", "numpy", "scipy", "sklearn")
     assert all(i.split(".")[0] in allowed for i in imports(PACKAGE / f"{name}.py"))
 
 

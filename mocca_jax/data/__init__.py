@@ -13,15 +13,17 @@ import jax
 import numpy as np
 
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.timeline import Timeline
 
 
 @dataclass(frozen=True)
 class Split:
-    """Units `images [U, ...]`; `labels [S]` (1 = anomalous) and a name for each sample.
+    """Units `images [U, ...]`; `labels [S]` (1 = anomalous, -1 = not known) and a name for each sample.
 
     `images` is an array or a view that is indexed like one (`views.py`). A unit is a sample, unless
-    `sample_of_unit [U]` says which sample each unit is a part of. `pictures`: the samples as whole images, where
-    anomaly maps make sense.
+    `sample_of_unit [U]` says which sample each unit is a part of, or `timeline` says that units are clips and
+    samples frames. `pictures`: the samples as whole images, where anomaly maps make sense. `draws`: units per
+    training epoch, drawn with replacement; 0 = each unit once.
     """
 
     images: np.ndarray
@@ -29,9 +31,12 @@ class Split:
     samples: list[str]
     sample_of_unit: np.ndarray | None = None
     pictures: Pictures | None = None
+    timeline: Timeline | None = None
+    draws: int = 0
 
     def __post_init__(self):
         units = len(self.samples) if self.sample_of_unit is None else len(self.sample_of_unit)
+        units = units if self.timeline is None else len(self.timeline.start)
         if not (len(self.images) == units and len(self.labels) == len(self.samples)):
             raise ValueError(
                 f"{len(self.images)} images, {len(self.labels)} labels, {len(self.samples)} names: must agree"
@@ -55,7 +60,7 @@ class Dataset:
 
     train: Split
     test: Split | None
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     preprocess: Callable[[jax.Array, jax.Array], jax.Array]
     description: str
     aggregate: str = "identity"
