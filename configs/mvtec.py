@@ -70,7 +70,7 @@ def base(kind: str) -> ConfigDict:
     config.score = "distance"
     config.score_norm = "squared"
     # Anomaly maps: of these methods, the one that finds made-up defects on held-out images best
-    config.maps = ("features", "patches") if texture else ("features", "positions", "gradient")
+    config.maps = ("features", "patches") if texture else ("features", "positions", "scaled_positions")
     config.map_stride = 32  # pixels between the patches of "patches"
     config.overlays = 100  # test images drawn with their map, the most anomalous first
     # Training

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from mocca_jax import evaluate, losses, models, parallel, scores
+from mocca_jax import evaluate, losses, models, normal_features, parallel, scores
 from mocca_jax.data import Dataset, views
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.models import layer_name
@@ -25,7 +24,7 @@ from mocca_jax.train import TrainState, distances, features_of
 Maps = Callable[[Pictures], Iterator[np.ndarray]]
 
 SMOOTHING = 4.0  # pixels, standard deviation
-RIDGE = 0.01  # of the mean variance, added to the covariance of features
+POOLED = 32  # fit images for statistics over all positions: thousands of positions each
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,17 @@ def features(context: Context) -> Maps:
     The Mahalanobis distance of the features to their mean, as in PaDiM (Defard et al. 2021), mean over the
     selected layers that are maps.
     """
-    return _mahalanobis(context, per_position=False)
+    return _mahalanobis(context, own_mean=False, own_scale=False)
 
 
 def positions(context: Context) -> Maps:
     """As `features`, each position compared with its own mean over the fit images: for parts that lie alike."""
-    return _mahalanobis(context, per_position=True)
+    return _mahalanobis(context, own_mean=True, own_scale=False)
+
+
+def scaled_positions(context: Context) -> Maps:
+    """As `positions`, in units of the distance that is usual at each position: where edges vary most."""
+    return _mahalanobis(context, own_mean=True, own_scale=True)
 
 
 def gradient(context: Context) -> Maps:
@@ -96,6 +100,7 @@ def reconstruction(context: Context) -> Maps:
 METHODS: dict[str, Callable[[Context], Maps]] = {
     "features": features,
     "positions": positions,
+    "scaled_positions": scaled_positions,
     "gradient": gradient,
     "patches": patches,
     "reconstruction": reconstruction,
@@ -108,8 +113,8 @@ def check(config) -> None:
         models.lookup(METHODS, name, "method in maps")
         if name == "patches" and not config.patch:
             raise ValueError("maps: 'patches' needs patches; this config scores whole images (patch = 0)")
-        if name == "positions" and config.patch:
-            raise ValueError("maps: 'positions' compares places of whole images; this config cuts patches")
+        if name.endswith("positions") and config.patch:
+            raise ValueError(f"maps: {name!r} compares places of whole images; this config cuts patches")
         if name == "reconstruction" and config.score != evaluate.RECONSTRUCTION:
             raise ValueError("maps: 'reconstruction' needs score = 'reconstruction', where the decoder is kept")
 
@@ -173,48 +178,53 @@ def _in_batches(compiled: Callable, state: Any, raw: np.ndarray, size: int, mesh
         yield from np.asarray(compiled(state, parallel.shard(batch, mesh)))[: len(part)]
 
 
-@flax.struct.dataclass
-class _Normal:
-    """The fit images' features at one layer: mean `[h, w, C]` or `[1, 1, C]`, and a whitening matrix `[C, C]`."""
-
-    mean: np.ndarray
-    whiten: np.ndarray
-
-
-def _mahalanobis(context: Context, per_position: bool) -> Maps:
+def _mahalanobis(context: Context, own_mean: bool, own_scale: bool) -> Maps:
     config, dataset, mesh = context.config, context.dataset, context.mesh
     layers = map_layers(config)
     network = models.network(config)
     with_activations = models.build(config, dataset.image_shape, layers, head="activation")
     variables = parallel.replicate(context.variables, mesh)
+    fitted = dataset.train.pictures
+    size = _pictures_per_batch(fitted, context)
+    used = len(fitted) if own_mean else min(len(fitted), POOLED)
+    chosen = np.linspace(0, len(fitted) - 1, used).round().astype(int)
 
+    @jax.jit
     def activations(variables, raw):
         image = dataset.preprocess(raw, jax.random.key(0))
         mask = jnp.ones(len(image))
         _, sown = with_activations.apply(variables, image, mask, False, method="encode", mutable=["features"])
         return features_of(sown)
 
-    normal = _normal_features(jax.jit(activations), variables, dataset.train.pictures, network, context, per_position)
+    def passes() -> Iterator[dict[str, tuple[jax.Array, jax.Array]]]:
+        for start in range(0, used, size):
+            rows = chosen[start : start + size]
+            raw = np.zeros((parallel.padded(size, mesh), *fitted.images.shape[1:]), fitted.images.dtype)
+            raw[: len(rows)] = fitted.images[rows]
+            batch = {}
+            for layer, x in zip(layers, activations(variables, parallel.shard(raw, mesh)).values(), strict=True):
+                real = _real_cells(fitted.sizes[rows], x.shape, *network.cell_centre(layer))
+                batch[layer_name(layer)] = x, parallel.shard(real, mesh)
+            yield batch
+
+    normal = parallel.replicate(normal_features.fit(passes, own_mean, own_scale), mesh)
 
     @jax.jit
     def distance(variables, normal, raw):
         found = 0.0
         for layer, x in zip(layers, activations(variables, raw).values(), strict=True):
-            of = normal[layer_name(layer)]
-            d = jnp.square((x - of.mean[None]) @ of.whiten).mean(-1)
+            d = normal_features.distance(x, normal[layer_name(layer)])
             up, across = (
                 _interpolation(raw.shape[1 + axis], d.shape[1 + axis], *network.cell_centre(layer)) for axis in (0, 1)
             )
             found = found + up[None] @ d @ across.T[None]
         return found / len(layers)
 
-    placed = parallel.replicate(normal, mesh)
-
     def maps(pictures: Pictures) -> Iterator[np.ndarray]:
         size = _pictures_per_batch(pictures, context)
         for start in range(0, len(pictures), size):
             rows = np.arange(start, min(start + size, len(pictures)))
-            found = _in_batches(lambda v, raw: distance(v, placed, raw), variables, pictures.images[rows], size, mesh)
+            found = _in_batches(lambda v, raw: distance(v, normal, raw), variables, pictures.images[rows], size, mesh)
             for row, whole in zip(rows, found, strict=True):
                 height, width = pictures.sizes[row]
                 yield ndimage.gaussian_filter(whole[:height, :width], SMOOTHING)
@@ -234,29 +244,6 @@ def _interpolation(pixels: int, cells: int, first: float, step: float) -> np.nda
     return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)[None])).astype(np.float32)
 
 
-def _normal_features(activations, variables, pictures: Pictures, network, context: Context, per_position: bool) -> dict:
-    """`{layer: _Normal}` from all real positions of the fit images."""
-    sums: dict[str, list] = {}
-    size = _pictures_per_batch(pictures, context)
-    moments = jax.jit(_moments)
-    for start in range(0, len(pictures), size):
-        rows = np.arange(start, min(start + size, len(pictures)))
-        found = activations(variables, parallel.shard(_padded(pictures.images[rows], size, context.mesh), context.mesh))
-        for name, x in found.items():
-            centre = network.cell_centre(int(name.removeprefix(layer_name(""))))
-            real = _real_cells(pictures.sizes[rows], x.shape, *centre)
-            parts = [np.asarray(part, np.float64) for part in moments(x, parallel.shard(real, context.mesh))]
-            old = sums.get(name)
-            sums[name] = parts if old is None else [a + b for a, b in zip(old, parts, strict=True)]
-    return {name: _whitened(*parts, per_position) for name, parts in sums.items()}
-
-
-def _padded(raw: np.ndarray, size: int, mesh: Any) -> np.ndarray:
-    batch = np.zeros((parallel.padded(size, mesh), *raw.shape[1:]), raw.dtype)
-    batch[: len(raw)] = raw
-    return batch
-
-
 def _real_cells(sizes: np.ndarray, shape: tuple[int, ...], first: float, step: float) -> np.ndarray:
     """`[B, h, w]`, 1 where a cell is centred in the real part of its picture; 0 for all cells of padding."""
     real = np.zeros(shape[:3], np.float32)
@@ -267,24 +254,3 @@ def _real_cells(sizes: np.ndarray, shape: tuple[int, ...], first: float, step: f
 
 def _cells_within(pixels: int, first: float, step: float) -> int:
     return int((pixels - 1 - first) // step) + 1
-
-
-def _moments(x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sum per position `[h, w, C]`, count per position `[h, w]`, sum of products over all `[C, C]`."""
-    kept = x * real[..., None]
-    flat = kept.reshape(-1, x.shape[-1])
-    return kept.sum(0), real.sum(0), flat.T @ flat
-
-
-def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, per_position: bool) -> _Normal:
-    if per_position:
-        mean = total / np.maximum(count, 1)[..., None]
-        between = np.einsum("hwc,hwd->cd", mean * count[..., None], mean, optimize=True)
-    else:
-        mean = (total.sum((0, 1)) / count.sum())[None, None]
-        between = count.sum() * np.outer(mean, mean)
-    covariance = (products - between) / count.sum()
-    channels = len(covariance)
-    covariance += RIDGE * np.trace(covariance) / channels * np.eye(channels)
-    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
-    return _Normal(mean.astype(np.float32), whiten.astype(np.float32))

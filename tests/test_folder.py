@@ -1,5 +1,9 @@
 """Folders of images: layout, decoding, splits, views, augmentation, the check command."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,10 +151,25 @@ def test_a_failed_build_leaves_nothing_behind(parts, monkeypatch, tmp_path):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     with pytest.raises(UserError, match=r"No space left(.*\n)*.*MOCCA_CACHE_DIR"):
         data.load(small(parts))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_two_processes_that_build_one_cache_at_once_read_the_same(parts, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from mocca_jax.data import images; sys.stdin.readline();"
+        "files = sorted(Path(sys.argv[1]).glob('train/good/*'));"
+        "print(int(images.decoded('x', files, 32, 'stretch', 32, skip=False)[0].astype(int).sum()))"
+    )
+    environment = os.environ | {"MOCCA_CACHE_DIR": str(tmp_path / "cache")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    both = [subprocess.Popen([sys.executable, "-c", program, str(parts)], **pipes) for _ in range(2)]
+    sums = [process.communicate("go\n")[0].strip() for process in both]
+    assert sums[0] == sums[1] and int(sums[0]) > 0
+    assert not list((tmp_path / "cache").glob(".draft-*"))
+    assert len(list((tmp_path / "cache").glob("x-stretch*"))) == 1
 
 
 def test_resizing_is_pillows(parts):

@@ -125,6 +125,7 @@ def tiny(folder, kind, **changes):
         ("texture", "gradient"),
         ("object", "features"),
         ("object", "positions"),
+        ("object", "scaled_positions"),
         ("object", "gradient"),
     ],
 )
@@ -146,7 +147,7 @@ def test_the_map_of_features_is_high_where_a_picture_was_changed(parts):  # noqa
     fitted = of.dataset.train.pictures
     damaged = np.array(fitted.images[np.arange(2)])
     damaged[:, 8:16, 20:28] = 255
-    for name in ("features", "positions"):
+    for name in ("features", "positions", "scaled_positions"):
         for values in maps.METHODS[name](of)(Pictures(damaged, fitted.sizes[:2])):
             inside = values[8:16, 20:28].mean()
             assert inside > 1.2 * np.delete(values, np.s_[4:20], 0).mean(), name

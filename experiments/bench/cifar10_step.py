@@ -7,17 +7,13 @@ of the median of a few steps. The compilation of our variants is timed too.
 """
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
-import time
 
+from experiments.bench import interleaved
+
+MODULE = "experiments.bench.cifar10_step"
 BATCH = 256
-STEPS = 3
 VARIANTS = ("torch", "torch channels-last", "ours", "ours plain", "ours 1 device")
-STAGES = ("reconstruction", "one_class")
 
 
 def main() -> None:
@@ -26,61 +22,13 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker)
+        stage, name = options.worker.split("/")
+        make = torch_step if name.startswith("torch") else our_step
+        interleaved.serve(lambda: make(stage, name))
         return
-    print(json.dumps(circumstances()))
-    for stage in STAGES:
-        report(stage, measure(stage, options.rounds))
-
-
-def measure(stage: str, rounds: int) -> dict[str, list[float]]:
-    workers = {name: start(f"{stage}/{name}") for name in VARIANTS}
-    try:
-        seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                seconds[name].append(float(worker.stdout.readline()))
-        return seconds
-    finally:
-        for worker in workers.values():
-            worker.kill()
-
-
-def start(worker: str) -> subprocess.Popen:
-    """A worker that has compiled and run once; its line says how long that took."""
-    command = [sys.executable, "-m", "experiments.bench.cifar10_step", f"--worker={worker}"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    print(f"{worker}: ready after {float(process.stdout.readline()):.1f} s (imports, compilation, one step)")
-    return process
-
-
-def report(stage: str, seconds: dict[str, list[float]]) -> None:
-    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-    print(f"\n{stage}, batch {BATCH}: ms per step\n| variant | median | min | max | / torch | / channels-last |")
-    print("|---|---|---|---|---|---|")
-    for name, values in seconds.items():
-        ratios = [medians[name] / medians[base] for base in VARIANTS[:2]]
-        low, high = 1e3 * min(values), 1e3 * max(values)
-        print(f"| {name} | {medians[name]:.0f} | {low:.0f} | {high:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
-    print(flush=True)
-
-
-def work(task: str) -> None:
-    """Compiles and runs once, then times `STEPS` steps at every line on standard input."""
-    stage, name = task.split("/")
-    began = time.perf_counter()
-    step = torch_step(stage, name) if name.startswith("torch") else our_step(stage, name)
-    step()
-    print(time.perf_counter() - began, flush=True)
-    for _ in sys.stdin:
-        times = []
-        for _ in range(STEPS):
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-        print(statistics.median(times), flush=True)
+    print(interleaved.circumstances(batch=BATCH))
+    for stage in ("reconstruction", "one_class"):
+        interleaved.compare(MODULE, stage, VARIANTS, options.rounds)
 
 
 def torch_step(stage: str, name: str):
@@ -135,13 +83,6 @@ def our_step(stage_name: str, name: str):
         return jax.block_until_ready((held[0], metrics))
 
     return step
-
-
-def circumstances() -> dict:
-    from importlib import metadata
-
-    names = ("jax", "jaxlib", "flax", "torch")
-    return {"cores": os.cpu_count(), "batch": BATCH, **{name: metadata.version(name) for name in names}}
 
 
 if __name__ == "__main__":

@@ -56,14 +56,14 @@ def decoded(
 
     def build(folder: Path) -> None:
         shape = (len(used), int(canvas[0]), int(canvas[1]), 3)
-        out = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
-        with ThreadPoolExecutor() as pool:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        with ThreadPoolExecutor() as pool, open(folder / "images.npy", "wb") as out:
+            np.lib.format.write_array_header_1_0(out, header)
             for start in range(0, len(used), CHUNK):
                 rows = range(start, min(start + CHUNK, len(used)))
-                for row, pixels in zip(rows, pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows), strict=True):
+                for pixels in pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows):
                     pad = [(0, int(c - s)) for c, s in zip(canvas, pixels.shape, strict=False)]
-                    out[row] = np.pad(pixels, [*pad, (0, 0)], "symmetric")
-        out.flush()
+                    out.write(np.pad(pixels, [*pad, (0, 0)], "symmetric").tobytes())
 
     arrays = cache.built(entry, build)
     return arrays["images"], fitted, kept

@@ -1,0 +1,83 @@
+"""Timing of variants against each other: each in a process of its own that is awake only in its turn.
+
+A benchmark is a module with `main()`, which calls `compare`, and `work(task)`, which gives the step to time; its
+`main` hands `--worker=<task>` to `serve`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+STEPS = 3
+PACKAGES = ("jax", "jaxlib", "flax", "torch")
+
+
+def circumstances(**more: object) -> str:
+    """Device, cores and versions, one line of JSON."""
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return json.dumps({"device": names[0] if names else "cpu", "cores": os.cpu_count(), **more, **versions})
+
+
+def compare(module: str, task: str, variants: Sequence[str], rounds: int) -> None:
+    """Prints a table of milliseconds per step, medians over rounds of the median of `STEPS` steps.
+
+    Args:
+        module: the benchmark's name, as for `python -m`.
+        task: what each variant is to do; a worker is told `<task>/<variant>`.
+        variants: of these, those whose names begin with "torch" are what the others are divided by.
+        rounds: turns of each variant.
+    """
+    workers = {name: _start(module, f"{task}/{name}") for name in variants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    try:
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+                seconds[name].append(float(worker.stdout.readline()))
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    _report(task, seconds)
+
+
+def serve(step: Callable[[], Callable[[], object]]) -> None:
+    """The worker's side: makes the step and runs it once, then times it at every line on standard input."""
+    began = time.perf_counter()
+    call = step()
+    call()
+    print(time.perf_counter() - began, flush=True)
+    for _ in sys.stdin:
+        times = []
+        for _ in range(STEPS):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        print(statistics.median(times), flush=True)
+
+
+def _start(module: str, worker: str) -> subprocess.Popen:
+    """A worker that has compiled and run once; its line says how long that took."""
+    command = [sys.executable, "-m", module, f"--worker={worker}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    print(f"{worker}: ready after {float(process.stdout.readline()):.1f} s (imports, compilation, one step)")
+    return process
+
+
+def _report(task: str, seconds: dict[str, list[float]]) -> None:
+    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+    bases = [name for name in seconds if name.startswith("torch")]
+    heads = "".join(f" / {name} |" for name in bases)
+    print(f"\n{task}: ms per step\n| variant | median | min | max |{heads}")
+    print("|---" * (4 + len(bases)) + "|")
+    for name, values in seconds.items():
+        ratios = "".join(f" {medians[name] / medians[base]:.2f} |" for base in bases)
+        print(f"| {name} | {medians[name]:.0f} | {1e3 * min(values):.0f} | {1e3 * max(values):.0f} |{ratios}")
+    print(flush=True)
