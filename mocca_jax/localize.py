@@ -40,9 +40,13 @@ def run(context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path
     logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
     made = {name: maps.METHODS[name](context) for name in config.maps}
     defects = dataset.defects.pictures
-    candidates = {name: measure(list(method(defects)), defects) for name, method in made.items()}
+    candidates, normals = {}, {}
+    for name, method in made.items():
+        found, normals[name] = list(method(defects)), list(method(dataset.heldout.pictures))
+        labels = np.repeat([0, 1], [len(normals[name]), len(found)])
+        candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
     chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
-    normal = list(made[chosen](dataset.heldout.pictures))
+    normal = normals[chosen]
     ordinary = float(np.median(np.concatenate([found.ravel() for found in normal])))
     threshold, _ = thresholds.conformal_threshold(np.array([found.max() for found in normal]), config.alpha)
     result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
@@ -52,7 +56,15 @@ def run(context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path
         return result
     drawn = np.argsort(-scores["test"].combined, kind="stable")[: config.overlays]
     found = writer.all(made[chosen], dataset.test, drawn, scores["test"].combined)
-    return result | {"test": measure(found, dataset.test.pictures)}
+    figures = measure(found, dataset.test.pictures)
+    return result | {"test": figures and figures | image_auc(found, dataset.test.labels)}
+
+
+def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
+    """AUC of images scored by the largest value of their maps; nothing where all images are of one kind."""
+    largest = np.array([values.max() for values in found])
+    both = set(np.unique(labels)) == {0, 1}
+    return {"image_auc": metrics.evaluate(labels, largest)["auc"]} if both else {}
 
 
 def measure(found: list[np.ndarray], pictures: Pictures) -> dict[str, float] | None:

@@ -210,4 +210,5 @@ def _maps_lines(found: dict[str, Any] | None) -> list[str]:
 
 
 def _pixel_figures(row: dict[str, float]) -> str:
-    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}"
+    image = f", image AUC of the largest value {row['image_auc']:.4f}" if "image_auc" in row else ""
+    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}{image}"

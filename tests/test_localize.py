@@ -182,6 +182,7 @@ def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noq
     assert result["method"] == max(result["candidates"], key=lambda name: result["candidates"][name]["aupro"])
     assert result["test"]["images"] == 2 and 0 <= result["test"]["pixel_auroc"] <= 1
     assert result["threshold"] > result["ordinary"]
+    assert result["test"]["image_auc"] in (0.0, 0.5, 1.0)  # one good image, one bad
     drawn = [p.relative_to(tmp_path / "run/overlays").as_posix() for p in (tmp_path / "run/overlays").rglob("*.png")]
     assert len(drawn) == 1 and drawn[0] in ("test/good/a.png", "test/scratch/b.png")
     values = np.load(tmp_path / "run/maps" / drawn[0].replace(".png", ".npy"))
