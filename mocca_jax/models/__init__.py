@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.models import heads, lenet, resnet
+from mocca_jax.models import heads, lenet, resnet, video_resnet
 
-ENCODERS = {"lenet": lenet, "resnet": resnet}
+ENCODERS = {"lenet": lenet, "resnet": resnet, "video_resnet": video_resnet}
 
 
 class AutoEncoder(nn.Module):
@@ -50,9 +50,9 @@ def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: s
     Raises:
         ValueError: a name is not in its table, or the sizes do not fit the network.
     """
-    head_class = lookup(heads.HEADS, head or config.head, "head")
     rewritten = use_rewrites(config.formulation)
-    parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), head_class, rewritten)
+    made = heads.make(head or config.head, config)
+    parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
     return AutoEncoder(*parts)
 
 

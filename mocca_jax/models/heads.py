@@ -1,26 +1,30 @@
 """Heads: what makes one feature vector per unit out of a layer's activation.
 
-A head is a linen module called as `head(activation, spatial_mean, mask, train)`; `spatial_mean [B, C]` is the
-activation's mean over its spatial axes, which the networks have at hand. A head named `head{j}` belongs to
-layer j; its parameters, if it has any, exist only in the stages that use features.
+A head is a linen module called as `head(activation, spatial_mean, mask, train)`; `spatial_mean` is the
+activation's mean over rows and columns, which the networks have at hand: `[B, C]` of images, `[B, T, C]` of
+clips. A head named `head{j}` belongs to layer j; its parameters, if it has any, exist only in the stages that
+use features.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.models import blocks
+from mocca_jax.models import blocks, residual
 
 HEAD_PREFIX = "head"
 
 
 class Mean(nn.Module):
-    """Global average (the paper's "selector" on CIFAR-10). A vector passes unchanged."""
+    """Global average (the paper's "selector" on CIFAR-10), of clips over time too. A vector passes unchanged."""
 
     @nn.compact
     def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         del activation, mask, train
-        return spatial_mean
+        return spatial_mean.mean(1) if spatial_mean.ndim == 3 else spatial_mean
 
 
 class Selector(nn.Module):
@@ -41,6 +45,64 @@ class Selector(nn.Module):
         x = blocks.Dense(256, name="linear1")(x)
         x = blocks.BatchNorm(1e-5, affine=True, name="norm")(x, mask, train)
         return blocks.Dense(128, name="linear2")(jnp.maximum(x, 0))
+
+
+class LSTM(nn.Module):
+    """What a recurrent network knows at a clip's last step (section IV-D): `[B, size]`, or `[B, 2 size]`.
+
+    With two directions the forward one's last and the backward one's first step are joined. `dropout` acts between
+    layers, in training. With `selects`, maps pass a trained selector instead of their mean over rows and columns.
+    """
+
+    size: int = 100
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    selects: bool = False
+
+    @nn.compact
+    def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        x = spatial_mean
+        if self.selects and activation.ndim == 5:
+            x = ClipSelector(name="selector")(activation, mask, train)
+        for layer in range(self.layers):
+            if layer:
+                x = nn.Dropout(self.dropout, deterministic=not train or not self.dropout)(x)
+            forward = self._direction(x, f"lstm{layer}", reverse=False)
+            if not self.bidirectional:
+                x = forward
+                continue
+            x = jnp.concatenate([forward, self._direction(x, f"lstm{layer}_reverse", reverse=True)], -1)
+        return x[:, -1]
+
+    def _direction(self, x: jax.Array, name: str, reverse: bool) -> jax.Array:
+        """`[B, T, C]` -> `[B, T, size]`. PyTorch has two bias vectors; the second is the weight of a constant input."""
+        init = blocks.torch_default(self.size)
+        cell = nn.OptimizedLSTMCell(
+            self.size, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
+        )
+        constant = jnp.ones((*x.shape[:2], 1), x.dtype)
+        return nn.RNN(cell, reverse=reverse, keep_order=True, name=name)(jnp.concatenate([x, constant], -1))
+
+
+class ClipSelector(nn.Module):
+    """The published program's trained reduction of a clip's map, `[B, T, H, W, C]` -> `[B, T, C]`; not causal.
+
+    Its last batch-norm takes time steps for channels.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        channels = x.shape[-1]
+        conv = partial(residual.Conv, use_bias=True)
+        x = conv(2 * channels, (3, 3, 3), (1, 2, 2), name="conv1")(x)
+        x = jnp.maximum(blocks.BatchNorm(1e-5, affine=True, name="norm1")(x, mask, train), 0)
+        x = conv(4 * channels, (3, 3, 3), (1, 1, 1), name="conv2")(x)
+        x = jnp.maximum(blocks.BatchNorm(1e-5, affine=True, name="norm2")(x, mask, train), 0)
+        x = conv(4 * channels, (1, 1, 1), (1, 1, 1), name="conv3")(x)
+        x = blocks.Dense(256, name="linear1")(x.reshape(*x.shape[:2], -1)).swapaxes(1, 2)
+        x = blocks.BatchNorm(1e-5, affine=True, name="norm3")(x, mask, train).swapaxes(1, 2)
+        return blocks.Dense(channels, name="linear2")(jnp.maximum(x, 0))
 
 
 class Activation(nn.Module):
@@ -64,4 +126,24 @@ def adaptive_max_pool(x: jax.Array, size: int) -> jax.Array:
     return x
 
 
-HEADS = {"mean": Mean, "selector": Selector, "activation": Activation}
+def make(name: str, config) -> Callable[..., nn.Module]:
+    """The head of this name, with the config's settings.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in HEADS:
+        raise ValueError(f"unknown head {name!r}; known: {', '.join(map(repr, HEADS))}")
+    settings = {ours: config[field] for ours, field in SETTINGS.get(name, {}).items()}
+    return partial(HEADS[name], **settings)
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "mean": Mean,
+    "selector": Selector,
+    "lstm": LSTM,
+    "selector_lstm": partial(LSTM, selects=True),
+    "activation": Activation,
+}
+_LSTM = {"size": "lstm_size", "layers": "lstm_layers", "bidirectional": "lstm_bidirectional", "dropout": "lstm_dropout"}
+SETTINGS = {"lstm": _LSTM, "selector_lstm": _LSTM}  # a head's attributes and the config's fields
