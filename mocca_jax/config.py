@@ -69,7 +69,7 @@ FIELDS: dict[str, Rule] = {
     "radius_warmup_epochs": _integer(0),
     "radius_interval": _integer(1),
     "centroid_push": _NOT_NEGATIVE,
-    "score": _choice("distance", "reconstruction"),
+    "score": _choice("distance", "reconstruction", "combined"),
     "score_norm": _choice("squared", "l2"),
     "batch_size": _integer(1),
     "seed": _integer(0, 2**31 - 1),
@@ -93,12 +93,38 @@ _IMAGES: dict[str, Rule] = {
     "map_stride": _integer(1),
     "overlays": _integer(0),
 }
+_VIDEO: dict[str, Rule] = {
+    "frame_size": (
+        lambda v: isinstance(v, tuple | list) and len(v) == 2 and all(_integer(8)[0](n) for n in v),
+        "two whole numbers, rows and columns, at least 8 each",
+    ),
+    "gray": _BOOL,
+    "frame_differences": _BOOL,
+    "clip_length": _integer(2),
+    "clip_stride": _integer(1),
+    "clips_per_epoch": _integer(1),
+    "heldout_fraction": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "split_seed": _integer(0, 2**31 - 1),
+    "alpha": _number(lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "reconstruction_weight": _NOT_NEGATIVE,
+}
 DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets have
     "cifar10": _CLASSES,
     "digits": _CLASSES,
     "synthetic": _CLASSES,
     "folder": _IMAGES,
     "mvtec": {"category": _TEXT, **_IMAGES},
+    "moving": {"videos": _integer(2), **_VIDEO},
+    "video": {"layout": _choice("auto", "shanghaitech", "ucsd", "folder"), "foreground": _BOOL, **_VIDEO},
+}
+HEAD_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some heads have
+    name: {
+        "lstm_size": _integer(1),
+        "lstm_layers": _integer(1),
+        "lstm_bidirectional": _BOOL,
+        "lstm_dropout": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    }
+    for name in ("lstm", "selector_lstm")
 }
 STAGE_FIELDS: dict[str, Rule] = {
     "epochs": _integer(0),
@@ -115,7 +141,8 @@ def check(config: ConfigDict) -> None:
     stages = [s for s in stages if isinstance(s, str)] if isinstance(stages, tuple | list) else []
     flat = {k: v for k, v in config.items() if not isinstance(v, ConfigDict)}
     known = DATA_FIELDS.get(flat.get("data"))
-    faults = _faults(flat, FIELDS | known) if known is not None else []
+    of_head = HEAD_FIELDS.get(flat.get("head"), {})
+    faults = _faults(flat, FIELDS | known | of_head) if known is not None else []
     if known is None:
         faults = [f"data = {flat.get('data')!r}: unknown data set{suggestion(str(flat.get('data')), DATA_FIELDS)}"]
     for name, value in config.items():
@@ -140,14 +167,20 @@ def _faults(values: dict[str, Any], rules: dict[str, Rule], prefix: str = "") ->
 
 def _conflicts(config: ConfigDict) -> list[str]:
     faults = []
-    if "one_class" in config.stages and not config.layers:
-        faults.append("layers = (): the stage one_class needs at least one layer")
+    last = config.stages[-1]
+    distances = {"one_class", "joint"} & set(config.stages)
+    if distances and not config.layers:
+        faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")
     if config.boundary == "soft" and config.nu == 0:
         faults.append("nu = 0: the soft boundary divides by nu; take a value in (0, 1], or boundary='hard'")
-    if config.score == "distance" and "one_class" not in config.stages:
+    if config.score == "distance" and not distances:
         faults.append("score = 'distance': no stage trains distances; add 'one_class' to stages")
-    if config.score == "reconstruction" and config.stages[-1] != "reconstruction":
-        faults.append("score = 'reconstruction': the last stage must be 'reconstruction'")
+    if config.score == "reconstruction" and last not in ("reconstruction", "joint"):
+        faults.append("score = 'reconstruction': the last stage must be 'reconstruction' or 'joint'")
+    if config.score == "combined" and last != "joint":
+        faults.append("score = 'combined': the last stage must be 'joint'")
+    if config.score == "combined" and not config.get("heldout_fraction", 0):
+        faults.append("score = 'combined': it is scaled by held-out normal videos; heldout_fraction must be above 0")
     return faults
 
 

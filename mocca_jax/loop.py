@@ -72,7 +72,7 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
         Interrupted: a signal came; the state was saved first.
     """
     batch_size = plan.config.batch_size
-    steps = batching.steps_per_epoch(len(plan.train), batch_size)
+    steps = batching.steps_per_epoch(plan.train.per_epoch, batch_size)
     done = int(state.step)
     state = parallel.replicate(state, plan.mesh)
     reader = _Reader(plan.stage, steps, progress)
@@ -81,7 +81,7 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     bar = tqdm(total=total, initial=done, desc=plan.stage, unit="step", disable=None)
     saved_at = time.monotonic()
     for epoch in range(done // steps, plan.epochs):
-        order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch)
+        order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
         padded = parallel.padded(batch_size, plan.mesh)
         for batch in batching.batches(plan.train, order, batch_size, padded, first=done % steps):
             placed = parallel.shard(batch, plan.mesh)

@@ -66,7 +66,9 @@ def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda:
         raise UserError(str(error)) from error
     _claim(config, workdir)
     tests = len(dataset.test.samples) if dataset.test else 0
-    logging.info("%s: %d training units per epoch, %d test samples", dataset.description, len(dataset.train), tests)
+    logging.info(
+        "%s: %d training units per epoch, %d test samples", dataset.description, dataset.train.per_epoch, tests
+    )
     with interrupts.stop_request() as stop:
         return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages)
 
@@ -92,7 +94,7 @@ class _Run:
     def stage(self, stage: Stage, index: int, previous: train.TrainState | None) -> train.TrainState:
         config, dataset = self.config, self.dataset
         settings = config[stage.name]
-        steps = batching.steps_per_epoch(len(dataset.train), config.batch_size)
+        steps = batching.steps_per_epoch(dataset.train.per_epoch, config.batch_size)
         model = self.model(stage)
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
         variables = models.init_variables(model, dataset.image_shape, key, stage.method)
@@ -151,7 +153,7 @@ class _Run:
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
         size = self.config.batch_size
-        one_pass = batching.in_order(self.dataset.train, size, parallel.padded(size, self.mesh))
+        one_pass = batching.in_order(self.dataset.centred or self.dataset.train, size, parallel.padded(size, self.mesh))
         placed = (parallel.shard(batch, self.mesh) for batch in one_pass)
         pairs = ((batch["image"], batch["mask"]) for batch in placed)
         state = parallel.replicate(state, self.mesh)
@@ -161,13 +163,15 @@ class _Run:
         config, dataset = self.config, self.dataset
         began = time.monotonic()
         model = self.model(stage)
-        scorer = evaluate.make_scorer(model, config, dataset.preprocess)
+        scorer = evaluate.make_scorer(model, stage, dataset.preprocess)
         splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
         scores = {
             name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
             for name, split in splits.items()
             if split
         }
+        if config.score == "combined":
+            scores = {name: evaluate.standardized(found, scores["heldout"]) for name, found in scores.items()}
         self.seconds["evaluation"] = time.monotonic() - began
         context = maps.Context(model, state, dataset, config, self.mesh)
         localized = localize.run(context, scores, self.workdir)
@@ -177,7 +181,7 @@ class _Run:
             if name in scores:
                 results.write_scores(self.workdir / path, splits[name], scores[name], normals)
         labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
-        both = set(np.unique(labels)) == {0, 1}
+        both = {0, 1} <= set(np.unique(labels))
         soft_or_hard = config.boundary if config.score == "distance" else None
         result = {
             "description": dataset.description,
@@ -185,6 +189,7 @@ class _Run:
             "layers": list(config.layers),
             "seed": config.seed,
             "metrics": evaluate.measure(scores["test"], labels) if both else {},
+            "frames": evaluate.measure_frames(scores["test"], dataset.test) if both and dataset.test.timeline else {},
             "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
             "threshold": results.threshold(normals, scores.get("test"), labels, config),
             "maps": localized,

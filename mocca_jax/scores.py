@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mocca_jax import frames
+
 Layers = dict[str, jax.Array]
 
 
@@ -74,4 +76,4 @@ def largest(unit_scores: np.ndarray, sample_of_unit: np.ndarray) -> np.ndarray:
     return found
 
 
-AGGREGATES = {"identity": identity, "max": largest}
+AGGREGATES = {"identity": identity, "max": largest, "frames": frames.mean_over_clips}

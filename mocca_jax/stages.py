@@ -18,10 +18,13 @@ Term = Callable[..., jax.Array]
 
 @dataclass(frozen=True)
 class Stage:
-    """`terms` and their weights; `decodes`: runs the decoder too; `has_centroids`: uses the layers' features."""
+    """`terms` of the loss; `decodes`: runs the decoder too; `has_centroids`: uses the layers' features.
+
+    A term's weight is the config's `<term>_weight`, or 1.
+    """
 
     name: str
-    terms: dict[str, float]
+    terms: tuple[str, ...]
     decodes: bool
     has_centroids: bool
 
@@ -50,6 +53,7 @@ def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
 TERMS: dict[str, Term] = {"reconstruction": reconstruction, "one_class": one_class}
 
 STAGES = {
-    "reconstruction": Stage("reconstruction", {"reconstruction": 1.0}, decodes=True, has_centroids=False),
-    "one_class": Stage("one_class", {"one_class": 1.0}, decodes=False, has_centroids=True),
+    "reconstruction": Stage("reconstruction", ("reconstruction",), decodes=True, has_centroids=False),
+    "one_class": Stage("one_class", ("one_class",), decodes=False, has_centroids=True),
+    "joint": Stage("joint", ("one_class", "reconstruction"), decodes=True, has_centroids=True),
 }

@@ -80,17 +80,22 @@ def make_step(
     warmup_steps = config.radius_warmup_epochs * steps_per_epoch
     soft = config.boundary == "soft"
 
-    def objective(params, state, image, mask):
+    weights = {name: config.get(f"{name}_weight", 1.0) for name in stage.terms}
+
+    def objective(params, state, image, mask, dropout):
         train = settings.batch_norm == "train"
         variables = {"params": params, "batch_stats": state.batch_stats}
         result, updated = model.apply(
-            variables, image, mask, train, method=stage.method, mutable=["features", "batch_stats"]
+            *(variables, image, mask, train),
+            method=stage.method,
+            mutable=["features", "batch_stats"],
+            rngs={"dropout": dropout},
         )
         features = features_of(updated) if stage.has_centroids else {}
         outputs = {"reconstruction": result if stage.decodes else None}
         outputs["distances"] = distances(features, state.centroids)
         metrics = {name: masked_mean(TERMS[name](outputs, image, state, config), mask) for name in stage.terms}
-        loss = sum(weight * metrics[name] for name, weight in stage.terms.items())
+        loss = sum(weight * metrics[name] for name, weight in weights.items())
         aux = (updated.get("batch_stats", {}), outputs["distances"], features)
         return loss, (metrics, jax.lax.stop_gradient(aux))
 
@@ -98,7 +103,9 @@ def make_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
         image = preprocess(raw, key)
         gradient = jax.value_and_grad(objective, has_aux=True)
-        (loss, (metrics, (batch_stats, dist, features))), grads = gradient(state.params, state, image, mask)
+        (loss, (metrics, (batch_stats, dist, features))), grads = gradient(
+            *(state.params, state, image, mask, jax.random.fold_in(key, 0))
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         radii = state.radii
         if soft and stage.has_centroids:

@@ -95,7 +95,7 @@ def our_step(task: str, side: int, name: str):
     image = raw if augmented else raw.astype(np.float32) / 127.5 - 1
     image, mask = parallel.shard((image, np.ones(BATCH, np.float32)), mesh)
     if task == "scoring":
-        scorer = evaluate.make_scorer(model, config, lambda raw, key: raw)
+        scorer = evaluate.make_scorer(model, stage, lambda raw, key: raw)
         return lambda: jax.block_until_ready(scorer(state, image, mask))
 
     def turned(raw, key):

@@ -45,6 +45,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def per_epoch(self) -> int:
+        """Units in a training epoch."""
+        return self.draws or len(self)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -53,7 +58,8 @@ class Dataset:
     `image_shape` is the network's input, without the batch axis. `preprocess(raw, key)` takes raw units
     `[B, ...]` to `[B, *image_shape]` float32 for scoring, `augment` for training (None: as for scoring).
     `heldout`: normal images that nothing is trained on, for threshold and p-values; `defects`: the same with
-    made-up defects, for choosing settings. `test` is None where there are no test images. `aggregate` names the
+    made-up defects, for choosing settings. `centred`: the units that centroids are means of (None: those of
+    `train`, each once). `test` is None where there are no test images. `aggregate` names the
     function in `scores.AGGREGATES` that turns the scores of units into those of samples; `patch` is the side of
     the patches where units are those, else 0. `paper_auc` is the paper's figure per boundary.
     """
@@ -69,6 +75,7 @@ class Dataset:
     heldout: Split | None = None
     defects: Split | None = None
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    centred: Split | None = None
 
     @property
     def training_view(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -83,8 +90,16 @@ def load(config) -> Dataset:
         UserError: its files are absent or damaged.
         ValueError: unknown name.
     """
-    from mocca_jax.data import cifar10, digits, folder, mvtec, synthetic
+    from mocca_jax.data import cifar10, digits, folder, moving, mvtec, synthetic, video
     from mocca_jax.models import lookup
 
-    known = {"cifar10": cifar10, "digits": digits, "folder": folder, "mvtec": mvtec, "synthetic": synthetic}
+    known = {
+        "cifar10": cifar10,
+        "digits": digits,
+        "folder": folder,
+        "moving": moving,
+        "mvtec": mvtec,
+        "synthetic": synthetic,
+        "video": video,
+    }
     return lookup(known, config.data, "data set").load(config)

@@ -17,9 +17,10 @@ def steps_per_epoch(size: int, batch_size: int) -> int:
     return -(-size // batch_size)
 
 
-def epoch_order(size: int, seed: int, stage: int, epoch: int) -> np.ndarray:
-    """A permutation of `range(size)`."""
-    return np.random.Generator(np.random.Philox(key=[seed, stage * 2**32 + epoch])).permutation(size)
+def epoch_order(size: int, seed: int, stage: int, epoch: int, draws: int = 0) -> np.ndarray:
+    """A permutation of `range(size)`, or `draws` of these, each drawn anew."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, stage * 2**32 + epoch]))
+    return generator.integers(0, size, draws) if draws else generator.permutation(size)
 
 
 def batches(split: Split, order: np.ndarray, batch_size: int, padded: int, first: int = 0) -> Iterator[Batch]:

@@ -1,0 +1,126 @@
+"""MOCCA on videos, trained end to end (paper, section V-D, Table VI).
+
+python -m mocca_jax.main --config=configs/video.py --config.data_dir=my_videos --workdir=runs/my_videos
+python -m mocca_jax.main --config=configs/video.py:ped2 --workdir=runs/ped2
+
+`my_videos` holds films or folders of frames, all normal; with train/ and test/ in it, test videos are scored too.
+ShanghaiTech's and UCSD's layouts are recognised, with frame labels. After the colon, joined by commas:
+  folder        default: small frames, ends in about twenty minutes on two CPU cores.
+  ped2          UCSD Ped2, grey; looked for in MOCCA_DATA_DIR/ped2.
+  shanghaitech  ShanghaiTech; `paper` gives the published sizes.
+  paper         clips of 16 frames of 256x512, batch 4, code 1024, 10,000 clips per epoch, for a GPU or TPU; the
+                published program's background removal has to be done before (README).
+  quick         a few minutes.
+  reconstruct   the reconstruction error as the score.
+  untrained     the network as initialised: a baseline.
+"""
+
+from ml_collections import ConfigDict
+
+from mocca_jax.config import suggestion
+
+
+def get_config(spec: str = "folder") -> ConfigDict:
+    config = base()
+    for name in spec.split(","):
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r} of configs/video.py{suggestion(name, PRESETS)}")
+        PRESETS[name](config)
+    return config
+
+
+def base() -> ConfigDict:
+    config = ConfigDict()
+    # Data
+    config.data = "video"
+    config.data_dir = ""
+    config.layout = "auto"
+    config.foreground = False  # True: frames without background, see mocca_jax.data.background
+    config.frame_size = (64, 96)  # rows, columns; divisible by 32
+    config.gray = False
+    config.frame_differences = False  # True: how much each frame differs from the one before, as the input
+    config.clip_length = 16
+    config.clip_stride = 1  # frames between the clips to draw from
+    config.clips_per_epoch = 400
+    config.heldout_fraction = 0.1  # of the training videos, at least one: threshold, p-values, scale of the two terms
+    config.split_seed = 0
+    config.alpha = 0.05
+    # Network
+    config.encoder = "video_resnet"
+    config.head = "lstm"
+    config.lstm_size = 100
+    config.lstm_layers = 1
+    config.lstm_bidirectional = False
+    config.lstm_dropout = 0.0
+    config.code_size = 256
+    config.layers = (0, 1, 2, 3, 4, 5, 6)
+    config.formulation = "auto"
+    # Method
+    config.stages = ("joint",)
+    config.transfer = True
+    config.reconstruction_weight = 1.0  # as published: the one-class terms are then tiny beside it
+    config.boundary = "soft"
+    config.nu = 0.1
+    config.layer_reduction = "mean"
+    config.hard_over_nu = True
+    config.radius_warmup_epochs = 1
+    config.radius_interval = 1
+    config.centroid_push = 0.1
+    config.score = "combined"  # or "distance", "reconstruction"
+    config.score_norm = "squared"
+    # Training
+    config.batch_size = 4
+    config.seed = 0
+    config.checkpoint_seconds = 60.0
+    config.joint = ConfigDict(
+        {"epochs": 4, "learning_rate": 1e-3, "milestones": (), "weight_decay": 5e-7, "batch_norm": "train"}
+    )
+    return config
+
+
+def _folder(config: ConfigDict) -> None:
+    """What `base` says."""
+
+
+def _ped2(config: ConfigDict) -> None:
+    config.data_dir = "ped2"
+    config.gray = True
+
+
+def _shanghaitech(config: ConfigDict) -> None:
+    config.data_dir = "shanghaitech"
+    config.layout = "shanghaitech"
+    config.foreground = True
+
+
+def _paper(config: ConfigDict) -> None:
+    config.frame_size = (256, 512)
+    config.code_size = 1024
+    config.clips_per_epoch = 10_000
+    config.radius_warmup_epochs = 5
+    config.joint.learning_rate = 1e-4
+    config.joint.epochs = 10
+
+
+def _quick(config: ConfigDict) -> None:
+    config.clips_per_epoch = 100
+    config.joint.epochs = 3
+
+
+def _reconstruct(config: ConfigDict) -> None:
+    config.score = "reconstruction"
+
+
+def _untrained(config: ConfigDict) -> None:
+    config.joint.epochs = 0
+
+
+PRESETS = {
+    "folder": _folder,
+    "ped2": _ped2,
+    "shanghaitech": _shanghaitech,
+    "paper": _paper,
+    "quick": _quick,
+    "reconstruct": _reconstruct,
+    "untrained": _untrained,
+}

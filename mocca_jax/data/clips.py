@@ -1,0 +1,126 @@
+"""Clips cut from long arrays of frames, and the splits made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mocca_jax.data import Dataset, Split
+from mocca_jax.errors import UserError
+from mocca_jax.timeline import Timeline
+
+LEAST_PARTS = 4  # clips in a lone training video before its end is held out
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames `start` to `start + length` of the array of all frames; `labels [length]` with -1 = not known."""
+
+    name: str
+    start: int
+    length: int
+    labels: np.ndarray | None = None
+
+
+class Clips:
+    """Windows of `length` frames from `starts [U]`, cut from `frames [N, H, W, C]` when asked, as `views`' arrays."""
+
+    def __init__(self, frames: np.ndarray, starts: np.ndarray, length: int):
+        self.frames, self.starts, self.length = frames, starts, length
+        self.shape, self.dtype = (len(starts), length, *frames.shape[1:]), frames.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        out = np.empty((len(index), *self.shape[1:]), self.dtype)
+        for row, start in enumerate(self.starts[index]):
+            out[row] = self.frames[start : start + self.length]
+        return out
+
+
+def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], config, description: str, **more):
+    """The data set of these videos: training clips, held-out normal videos, test videos.
+
+    Raises:
+        UserError: a video is shorter than a clip, or there is none to train on.
+    """
+    if not train:
+        raise UserError(f"{description}: no videos to train on")
+    short = [f"{v.name}: {v.length} frames" for v in (*train, *test) if v.length < config.clip_length]
+    if short:
+        raise UserError(
+            f"these videos are shorter than a clip of clip_length = {config.clip_length} frames:\n  "
+            + "\n  ".join(short)
+            + "\nRemove them, or pass a smaller --config.clip_length."
+        )
+    fit, held = hold_out(train, config)
+    shape = (config.clip_length, *frames.shape[1:])
+
+    def preprocess(raw, key):
+        return to_unit_range(raw, config.frame_differences)
+
+    return Dataset(
+        train=training_clips(frames, fit, config.clip_length, config.clip_stride, config.clips_per_epoch),
+        centred=training_clips(frames, fit, config.clip_length, config.clip_length, 0),
+        heldout=every_clip(frames, held, config.clip_length) if held else None,
+        test=every_clip(frames, test, config.clip_length) if test else None,
+        image_shape=shape,
+        preprocess=preprocess,
+        description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
+        aggregate="frames",
+        **more,
+    )
+
+
+def to_unit_range(raw: jax.Array, differences: bool) -> jax.Array:
+    """uint8 clips `[B, T, H, W, C]` -> float32 in [0, 1]: the frames, or how much each differs from the one before.
+
+    The first frame has none before it: it repeats the second one's difference.
+    """
+    x = raw.astype(jnp.float32) / 255
+    if not differences:
+        return x
+    change = jnp.abs(x[:, 1:] - x[:, :-1])
+    return jnp.concatenate([change[:, :1], change], 1)
+
+
+def hold_out(videos: Sequence[Video], config) -> tuple[list[Video], list[Video]]:
+    """Whole videos to fit and to hold out, at least one of each; of a lone video, its end is held out."""
+    if not config.heldout_fraction:
+        return list(videos), []
+    if len(videos) > 1:
+        count = min(max(1, round(config.heldout_fraction * len(videos))), len(videos) - 1)
+        order = np.random.default_rng(config.split_seed).permutation(len(videos))
+        chosen = set(order[:count].tolist())
+        return [v for i, v in enumerate(videos) if i not in chosen], [videos[i] for i in sorted(chosen)]
+    (video,) = videos
+    if video.length < LEAST_PARTS * config.clip_length:
+        raise UserError(
+            f"the only training video, {video.name}, has {video.length} frames; to hold out its end for the threshold "
+            f"takes {LEAST_PARTS * config.clip_length}. Add a video or pass --config.heldout_fraction=0."
+        )
+    held = max(config.clip_length, round(config.heldout_fraction * video.length))
+    cut = video.length - held
+    return [Video(video.name, video.start, cut)], [Video(f"{video.name}, end", video.start + cut, held)]
+
+
+def training_clips(frames: np.ndarray, videos: Sequence[Video], length: int, stride: int, draws: int) -> Split:
+    """Clips every `stride` frames, of which an epoch draws `draws`; 0 = each once."""
+    starts = [v.start + np.arange(0, v.length - length + 1, stride) for v in videos]
+    names = [v.name for v, of in zip(videos, starts, strict=True) for _ in of]
+    images = Clips(frames, np.concatenate(starts), length)
+    return Split(images, np.zeros(len(images), np.int32), names, draws=draws)
+
+
+def every_clip(frames: np.ndarray, videos: Sequence[Video], length: int) -> Split:
+    """Every clip of these videos, stride one; samples are frames."""
+    video = np.repeat(np.arange(len(videos)), [v.length - length + 1 for v in videos])
+    start = np.concatenate([np.arange(v.length - length + 1) for v in videos])
+    offsets = np.array([v.start for v in videos])
+    timeline = Timeline([v.name for v in videos], np.array([v.length for v in videos]), video, start, length)
+    labels = np.concatenate([np.full(v.length, -1) if v.labels is None else v.labels for v in videos]).astype(np.int32)
+    names = [f"{v.name}/{i}" for v in videos for i in range(v.length)]
+    return Split(Clips(frames, offsets[video] + start, length), labels, names, timeline=timeline)

@@ -1,0 +1,84 @@
+"""Film files, read and written through OpenCV (`pip install "mocca_jax[video]"`)."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from mocca_jax.errors import UserError
+
+SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".webm", ".wmv")
+
+
+def is_film(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def opencv() -> ModuleType:
+    """OpenCV.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError('films need OpenCV: pip install "mocca_jax[video]" (or opencv-python-headless)') from error
+    return cv2
+
+
+def frames(path: Path) -> Iterator[Image.Image]:
+    """The film's frames as RGB images; a film that ends before its header says is told and read as far as it goes.
+
+    Raises:
+        UserError: it cannot be opened, or holds no frame.
+    """
+    cv2 = opencv()
+    film = cv2.VideoCapture(str(path))
+    try:
+        promised = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
+        count = 0
+        while True:
+            good, frame = film.read()
+            if not good:
+                break
+            count += 1
+            yield Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    finally:
+        film.release()
+    if not count:
+        raise UserError(f"{path}: no frame of it can be read. Is it a film, and whole? Remove or replace it.")
+    if count < promised:
+        logging.warning("%s ends after %d of %d frames: is it cut off?", path, count, promised)
+
+
+def write(path: Path, pictures: Iterable[np.ndarray], frames_per_second: float) -> int:
+    """Writes pictures `[rows, columns, 3]` uint8 as a film: MP4 or AVI by OpenCV, GIF by Pillow. Returns their number.
+
+    Raises:
+        UserError: another ending, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".gif", ".mp4", ".avi"):
+        raise UserError(f"{path}: films are written as .gif, .mp4 or .avi")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".gif":
+        images = [Image.fromarray(picture) for picture in pictures]
+        images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
+        return len(images)
+    cv2 = opencv()
+    writer, count = None, 0
+    for picture in pictures:
+        if writer is None:
+            code = cv2.VideoWriter_fourcc(*("mp4v" if suffix == ".mp4" else "MJPG"))
+            writer = cv2.VideoWriter(str(path), code, frames_per_second, picture.shape[1::-1])
+            if not writer.isOpened():
+                raise UserError(f"{path} cannot be written; is the folder writable?")
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        count += 1
+    if writer is not None:
+        writer.release()
+    return count

@@ -1,0 +1,83 @@
+"""Frames of many videos as one memory-mapped uint8 array, decoded once (see `cache.py`)."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from absl import logging
+from PIL import Image
+from tqdm import tqdm
+
+from mocca_jax.data import cache, films, images
+from mocca_jax.errors import UserError
+
+CHUNK = 64
+
+Source = Sequence[Path] | Path  # a video: image files in order, or one film
+
+
+def decoded(name: str, sources: Sequence[Source], size: tuple[int, int], gray: bool) -> tuple[np.ndarray, np.ndarray]:
+    """All frames of all videos, resized to `size` (rows, columns).
+
+    Returns:
+        Frames `[N, rows, columns, 1 or 3]` uint8, memory-mapped; `lengths [V]`.
+
+    Raises:
+        UserError: files that cannot be read, all named; a film without frames; no room for the cache.
+    """
+    files = [path for source in sources for path in ([source] if isinstance(source, Path) else source)]
+    entry = f"{name}-{size[0]}x{size[1]}{'-gray' if gray else ''}-{cache.fingerprint(files, size, gray, len(sources))}"
+    channels = 1 if gray else 3
+
+    def build(folder: Path) -> None:
+        lengths = []
+        with ThreadPoolExecutor() as pool, open(folder / "frames.npy", "wb+") as out:
+            _write_header(out, (0, *size, channels))
+            for source in tqdm(sources, desc="decoding videos", unit="video", disable=None):
+                frames = films.frames(source) if isinstance(source, Path) else _images(source, pool)
+                count, sides = 0, set()
+                for picture in frames:
+                    sides.add(picture.size)
+                    out.write(_pixels(picture, size, gray))
+                    count += 1
+                if len(sides) > 1:
+                    where = source if isinstance(source, Path) else source[0].parent
+                    found = ", ".join(f"{height}x{width}" for width, height in sorted(sides))
+                    logging.warning("%s: frames of several sizes (%s); all become %dx%d", where, found, *size)
+                lengths.append(count)
+            _write_header(out, (sum(lengths), *size, channels))
+        np.save(folder / "lengths.npy", np.array(lengths, np.int64))
+
+    arrays = cache.built(entry, build)
+    return arrays["frames"], np.asarray(arrays["lengths"])
+
+
+def _write_header(out: BinaryIO, shape: tuple[int, ...]) -> None:
+    """At the file's beginning; numpy pads headers so that the first side may grow."""
+    out.seek(0)
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _images(paths: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Image.Image]:
+    for start in range(0, len(paths), CHUNK):
+        chunk = paths[start : start + CHUNK]
+        for path, picture in zip(chunk, pool.map(_read, chunk), strict=True):
+            if isinstance(picture, Exception):
+                raise UserError(f"{path} cannot be read as an image ({picture}). Mend it, or remove the video.")
+            yield picture
+
+
+def _read(path: Path) -> Image.Image | Exception:
+    try:
+        return images.load_rgb(path)
+    except Exception as error:  # each format's decoder has its own exceptions for damaged files
+        return error
+
+
+def _pixels(picture: Image.Image, size: tuple[int, int], gray: bool) -> bytes:
+    picture = picture.convert("L") if gray else picture
+    if picture.size != size[::-1]:
+        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(picture).tobytes()

@@ -1,0 +1,70 @@
+"""Made-up videos with certain anomalies: shapes that cross a noisy ground; the wrong ones are fast, large or backwards.
+
+Normal: squares and discs of side 5 to 7 that move right by about a pixel per frame. In a test video, one span of
+frames also shows an object that is three times as fast, twice as large, or moves left.
+"""
+
+import numpy as np
+
+from mocca_jax.data import Dataset
+from mocca_jax.data.clips import Video, dataset
+
+KINDS = ("fast", "large", "backwards")
+FRAMES = 80
+OBJECTS = 3
+NOISE = 6.0  # grey levels, standard deviation
+
+
+def load(config) -> Dataset:
+    """`config.videos` videos to train on and half as many to test."""
+    size = tuple(config.frame_size)
+    count = config.videos
+    made = [video(np.random.default_rng([config.split_seed, i]), size, None) for i in range(count)]
+    made += [
+        video(np.random.default_rng([config.split_seed, count + i]), size, KINDS[i % len(KINDS)])
+        for i in range(max(len(KINDS), count // 2))
+    ]
+    frames = np.concatenate([frames for frames, _ in made])
+    if not config.gray:
+        frames = frames.repeat(3, axis=-1)
+    videos = [Video(f"{i:02d}", i * FRAMES, FRAMES, labels) for i, (_, labels) in enumerate(made)]
+    return dataset(frames, videos[:count], videos[count:], config, "made-up moving shapes")
+
+
+def video(rng: np.random.Generator, size: tuple[int, int], kind: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `[FRAMES, H, W, 1]` uint8 and labels `[FRAMES]`, 1 where an anomaly is in the picture.
+
+    Args:
+        kind: of the anomaly, one of `KINDS`; None for a normal video.
+    """
+    height, width = size
+    ground = np.clip(110 + 8 * rng.standard_normal((height, width)), 0, 255)
+    frames = np.repeat(ground[None], FRAMES, 0)
+    for _ in range(OBJECTS):
+        _draw(frames, rng, rng.uniform(5, 7), rng.uniform(0.8, 1.2), rng.uniform(-width, width), 0, FRAMES)
+    labels = np.zeros(FRAMES, np.int32)
+    if kind:
+        span = int(rng.integers(FRAMES // 4, FRAMES // 2))
+        first = int(rng.integers(8, FRAMES - span - 8))
+        side, speed = rng.uniform(5, 7) * (2 if kind == "large" else 1), rng.uniform(0.8, 1.2)
+        speed = {"fast": 3 * speed, "backwards": -speed, "large": speed}[kind]
+        labels[first : first + span] = _draw(frames, rng, side, speed, rng.uniform(0, width), first, span)
+    frames += NOISE * rng.standard_normal(frames.shape)
+    return frames.clip(0, 255).astype(np.uint8)[..., None], labels
+
+
+def _draw(
+    frames: np.ndarray, rng: np.random.Generator, side: float, speed: float, at: float, first: int, span: int
+) -> np.ndarray:
+    """Draws one object that comes in again where it goes out; returns in which frames of the span it is seen."""
+    _, height, width = frames.shape
+    row, brightness, disc = rng.uniform(side, height - side), rng.uniform(170, 240), rng.random() < 0.5
+    rows, columns = np.mgrid[:height, :width]
+    seen = np.zeros(span, np.int32)
+    for step in range(span):
+        middle = (at + speed * step) % (width + 2 * side) - side
+        across, down = np.abs(columns - middle), np.abs(rows - row)
+        inside = across**2 + down**2 < (side / 2) ** 2 if disc else np.maximum(across, down) < side / 2
+        frames[first + step][inside] = brightness
+        seen[step] = inside.any()
+    return seen
