@@ -21,7 +21,12 @@ EXAMPLES = 16  # made-up defects drawn where there is no test set
 OVERLAYS, MAPS = "overlays", "maps"
 
 
-def run(context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path) -> dict[str, Any] | None:
+Largest = dict[str, np.ndarray]
+
+
+def run(
+    context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path
+) -> tuple[dict[str, Any] | None, Largest]:
     """Anomaly maps of a trained run.
 
     Args:
@@ -32,39 +37,51 @@ def run(context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path
     Returns:
         `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the largest
         of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
-        figures on the masks of the test set, or None. None where no maps are wanted or nothing is held out.
+        figures on the masks of the test set, or None. None where no maps are wanted or nothing is held out. And the
+        largest value of each map, `{split: [S]}`.
     """
     dataset, config = context.dataset, context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
-        return None
+        return None, {}
     logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
     made = {name: maps.METHODS[name](context) for name in config.maps}
     defects = dataset.defects.pictures
-    candidates, normals = {}, {}
+    candidates, normals, damaged = {}, {}, {}
     for name, method in made.items():
-        found, normals[name] = list(method(defects)), list(method(dataset.heldout.pictures))
+        damaged[name] = found = list(method(defects))
+        normals[name] = list(method(dataset.heldout.pictures))
         labels = np.repeat([0, 1], [len(normals[name]), len(found)])
         candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
     chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
     normal = normals[chosen]
+    largest = {"heldout": _largest(normal), "defects": _largest(damaged[chosen])}
     ordinary = float(np.median(np.concatenate([found.ravel() for found in normal])))
-    threshold, _ = thresholds.conformal_threshold(np.array([found.max() for found in normal]), config.alpha)
+    threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha)
     result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
     writer = _Writer(workdir, overlays.Scale(ordinary, threshold))
     if dataset.test is None:
         writer.all(made[chosen], dataset.defects, np.arange(min(len(defects), config.overlays, EXAMPLES)), None)
-        return result
+        return result, largest
     drawn = np.argsort(-scores["test"].combined, kind="stable")[: config.overlays]
     found = writer.all(made[chosen], dataset.test, drawn, scores["test"].combined)
     figures = measure(found, dataset.test.pictures)
-    return result | {"test": figures and figures | image_auc(found, dataset.test.labels)}
+    largest["test"] = _largest(found)
+    if figures:
+        figures |= image_auc(found, dataset.test.labels)
+        for kind, label in (("normal", 0), ("anomalous", 1)):
+            of_kind = largest["test"][dataset.test.labels == label]
+            figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
+    return result | {"test": figures}, largest
+
+
+def _largest(found: list[np.ndarray]) -> np.ndarray:
+    return np.array([values.max() for values in found])
 
 
 def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
     """AUC of images scored by the largest value of their maps; nothing where all images are of one kind."""
-    largest = np.array([values.max() for values in found])
     both = set(np.unique(labels)) == {0, 1}
-    return {"image_auc": metrics.evaluate(labels, largest)["auc"]} if both else {}
+    return {"image_auc": metrics.evaluate(labels, _largest(found))["auc"]} if both else {}
 
 
 def measure(found: list[np.ndarray], pictures: Pictures) -> dict[str, float] | None:

@@ -174,12 +174,12 @@ class _Run:
             scores = {name: evaluate.standardized(found, scores["heldout"]) for name, found in scores.items()}
         self.seconds["evaluation"] = time.monotonic() - began
         context = maps.Context(model, state, dataset, config, self.mesh)
-        localized = localize.run(context, scores, self.workdir)
+        localized, largest = localize.run(context, scores, self.workdir)
         self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
             if name in scores:
-                results.write_scores(self.workdir / path, splits[name], scores[name], normals)
+                results.write_scores(self.workdir / path, splits[name], scores[name], normals, largest.get(name))
         labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
         both = {0, 1} <= set(np.unique(labels))
         soft_or_hard = config.boundary if config.score == "distance" else None

@@ -108,11 +108,19 @@ def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     return pairs
 
 
-def write_scores(path: Path, split: Split, found: evaluate.Scores, heldout: np.ndarray | None) -> None:
-    """One line per sample: name, label, score, each layer's part, and the p-value where normals were held out."""
+def write_scores(
+    path: Path,
+    split: Split,
+    found: evaluate.Scores,
+    heldout: np.ndarray | None,
+    map_largest: np.ndarray | None = None,
+) -> None:
+    """One line per sample: name, label, score, each layer's part, largest map value, p-value of the score."""
     out = io.StringIO()
     writer = csv.writer(out)
     columns = {"score": found.combined, **found.layers}
+    if map_largest is not None:
+        columns["map_largest"] = map_largest
     if heldout is not None and found.combined is not heldout:
         columns["p_value"] = thresholds.p_values(found.combined, heldout)
     writer.writerow(["sample", "label", *columns])
@@ -206,6 +214,12 @@ def _maps_lines(found: dict[str, Any] | None) -> list[str]:
     if found["test"]:
         count = found["test"]["images"]
         lines.append(f"anomaly maps, test set, {count} images with known masks: {_pixel_figures(found['test'])}")
+        flagged = [
+            f"{found['test'][f'{k}_flagged']:.1%} of {k}"
+            for k in ("normal", "anomalous")
+            if f"{k}_flagged" in found["test"]
+        ]
+        lines.append(f"  the map's threshold {found['threshold']:.4g} flags {' and '.join(flagged)} test images")
     return [*lines, "see overlays/ (pictures) and maps/ (numbers)"]
 
 

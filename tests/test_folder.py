@@ -234,7 +234,7 @@ def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(par
     assert set(result["made_up_defects"]) == {"layer2", "layer3", "combined"}
     assert result["threshold"]["promised_share"] == pytest.approx(0.25)
     lines = (tmp_path / "run/scores.csv").read_text().splitlines()
-    assert lines[0] == "sample,label,score,layer2,layer3,p_value"
+    assert lines[0] == "sample,label,score,layer2,layer3,map_largest,p_value"
     assert [line.split(",")[0] for line in lines[1:]] == ["test/good/a.png", "test/scratch/b.png"]
     assert len((tmp_path / "run/scores_heldout.csv").read_text().splitlines()) == 1 + 3
     assert "that takes 19 held out" in results.table(result)

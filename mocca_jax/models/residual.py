@@ -9,7 +9,6 @@ import math
 
 import flax.linen as nn
 import jax
-import numpy as np
 
 from mocca_jax.models import blocks, convolutions, rewrites
 
@@ -19,7 +18,7 @@ Sizes = tuple[int, ...]
 class Conv(nn.Module):
     """A convolution, padded by half its kernel unless `padded` is False.
 
-    `causal` keeps the last tap of the first spatial axis at zero: step t sees t-1 and t.
+    `causal` leaves the last tap of the first spatial axis out, which has weights all the same: step t sees t-1 and t.
     """
 
     features: int
@@ -35,20 +34,14 @@ class Conv(nn.Module):
         fan_in = x.shape[-1] * math.prod(self.kernel_size)
         init = blocks.torch_default(fan_in)
         kernel = self.param("kernel", init, (*self.kernel_size, x.shape[-1], self.features))
-        if self.causal:
-            kernel = kernel * _causal_taps(self.kernel_size)
         padding = tuple((k // 2, k // 2) if self.padded else (0, 0) for k in self.kernel_size)
+        if self.causal:
+            kernel, padding = kernel[:-1], ((padding[0][0], 0), *padding[1:])
         apply = convolutions.fast_conv if self.rewritten else convolutions.conv
         y = apply(x, kernel, self.strides, padding)
         if self.use_bias:
             y = y + rewrites.per_channel(self.param("bias", init, (self.features,)), y)
         return y
-
-
-def _causal_taps(kernel_size: Sizes) -> np.ndarray:
-    taps = np.ones((*kernel_size, 1, 1), np.float32)
-    taps[-1] = 0
-    return taps
 
 
 class TransposedConv(nn.Module):
