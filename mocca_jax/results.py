@@ -185,9 +185,20 @@ def table(result: dict[str, Any]) -> str:
     if result["made_up_defects"]:
         auc = result["made_up_defects"]["combined"]["auc"]
         lines.append(f"held-out normal images against the same with made-up defects: AUC {auc:.4f}")
+    lines += _frame_lines(result["frames"])
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
     return "\n".join(lines)
+
+
+def _frame_lines(rows: dict[str, dict[str, float]]) -> list[str]:
+    if not rows:
+        return []
+    names = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
+    lines = [f"{'frame AUC':<16}" + "".join(f"{name:>17}" for name in names)]
+    for name, row in rows.items():
+        lines.append(f"{name:<16}" + "".join(f"{row[n]:>17.4f}" if n in row else f"{'-':>17}" for n in names))
+    return lines
 
 
 def _threshold_lines(found: dict[str, Any] | None) -> list[str]:

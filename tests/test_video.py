@@ -10,7 +10,7 @@ from configs import video as video_config
 from configs import video_synthetic
 from mocca_jax import config as configs
 from mocca_jax import data, frames, models, pipeline, train
-from mocca_jax.data import batching, clips, films, moving, video_layout
+from mocca_jax.data import background, batching, clips, films, moving, video_layout
 from mocca_jax.errors import UserError
 
 
@@ -250,7 +250,7 @@ def tiny(**changes):
     config.update(
         videos=3, frame_size=(32, 32), clip_length=8, clips_per_epoch=8, code_size=8, lstm_size=4, layers=(1, 5)
     )
-    config.update(batch_size=2, formulation="plain", **changes)  # "plain" compiles faster
+    config.update(batch_size=8, **changes)
     config.joint.epochs = 1
     return config
 
@@ -292,3 +292,38 @@ def test_the_weight_of_reconstruction_is_the_configs(smoke):
         _, metrics = step(state, image, jnp.ones(4))
         expected = float(metrics["one_class"]) + weight * float(metrics["reconstruction"])
         assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["mog2", "median"])
+def test_background_removal_keeps_what_moves_and_can_be_repeated(tmp_path, method):
+    rng = np.random.default_rng(0)
+    ground = rng.integers(60, 120, (32, 48, 3), np.uint8)
+    for half, name in (("training", "01"), ("testing", "02")):
+        folder = tmp_path / half / "frames" / name
+        folder.mkdir(parents=True)
+        for i in range(30):
+            frame = ground.copy()
+            frame[10:16, i : i + 6] = 255
+            Image.fromarray(frame).save(folder / f"{i}.png")
+    assert background.remove(tmp_path, method, (32, 48)) == (2, 0)
+    made = tmp_path / "training" / video_layout.FOREGROUND / "01"
+    assert len(list(made.iterdir())) == 30
+    kept = np.asarray(Image.open(made / "20.png"))
+    assert (kept[10:16, 20:26] == 255).all() and not kept[:, 40:].any() and not kept[26:].any()
+    before = (made / "20.png").stat().st_mtime_ns
+    assert background.remove(tmp_path, method, (32, 48)) == (0, 2)
+    assert (made / "20.png").stat().st_mtime_ns == before
+    config = small(tmp_path, foreground=True, heldout_fraction=0.0)
+    assert data.load(config).test.images[np.array([0])].mean() < 40
+
+
+def test_a_failed_removal_leaves_no_video_half_written(tmp_path):
+    save_frames(tmp_path / "training/frames/01", 10)
+    (tmp_path / "training/frames/01/7.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"7\.jpg cannot be read"):
+        background.remove(tmp_path, "median", (32, 48))
+    assert list((tmp_path / "training" / video_layout.FOREGROUND).iterdir()) == []
+    with pytest.raises(UserError, match="foreground = True, but"):
+        data.load(small(tmp_path, foreground=True))
+    with pytest.raises(SystemExit, match="holds no videos"):
+        background.main([str(tmp_path / "absent")])
