@@ -185,7 +185,7 @@ def table(result: dict[str, Any]) -> str:
     if result["made_up_defects"]:
         auc = result["made_up_defects"]["combined"]["auc"]
         lines.append(f"held-out normal images against the same with made-up defects: AUC {auc:.4f}")
-    lines += _frame_lines(result["frames"])
+    lines += _frame_lines(result.get("frames", {}))
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
     return "\n".join(lines)

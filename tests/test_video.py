@@ -12,6 +12,7 @@ from mocca_jax import config as configs
 from mocca_jax import data, frames, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, video_layout
 from mocca_jax.errors import UserError
+from mocca_jax.streaming import FrameScorer
 
 
 @pytest.fixture(autouse=True)
@@ -327,3 +328,26 @@ def test_a_failed_removal_leaves_no_video_half_written(tmp_path):
         data.load(small(tmp_path, foreground=True))
     with pytest.raises(SystemExit, match="holds no videos"):
         background.main([str(tmp_path / "absent")])
+
+
+@pytest.mark.parametrize("length", [4, 5, 7, 8, 20])
+def test_scores_of_a_running_video_are_those_of_the_whole(rng, length):
+    video = rng.normal(size=(length, 2, 2, 1))
+
+    def score(clip):
+        return float((clip[0] * clip[-1]).sum())
+
+    scorer = FrameScorer(score, 4)
+    found, widest = [], 0
+    for index, frame in enumerate(video):
+        fresh = scorer.push(frame)
+        assert [i for i, _ in fresh] == [index - scorer.lag] * (index >= scorer.lag)
+        found += fresh
+        widest = max(widest, len(scorer._frames), len(scorer._clips))
+    found += scorer.end()
+    timeline = timeline_of([length], 4)
+    clip_scores = np.array([score(video[s : s + 4]) for s in timeline.start])
+    assert [i for i, _ in found] == list(range(length)) and widest <= 4
+    np.testing.assert_allclose([s for _, s in found], frames.mean_over_clips(clip_scores, timeline))
+    with pytest.raises(ValueError, match="ended after 0 frames"):
+        scorer.end()

@@ -1,0 +1,69 @@
+"""Scores of a running video, frame by frame, with the memory of one clip."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+Scored = list[tuple[int, float]]
+
+
+class FrameScorer:
+    """Gives the frame scores that `frames.mean_over_clips` gives for the whole video.
+
+    A frame's score is known when the last clip that contains it is: `lag` frames later.
+
+    Args:
+        score_clip: `[T, H, W, C]` -> the clip's score, larger = more anomalous.
+        clip_length: T.
+
+    Example:
+        >>> scorer = FrameScorer(lambda clip: float(clip.max()), clip_length=2)
+        >>> [scorer.push(np.full((1, 1, 1), value)) for value in (1, 3, 2)]
+        [[], [(0, 3.0)], [(1, 3.0)]]
+        >>> scorer.end()
+        [(2, 3.0)]
+    """
+
+    def __init__(self, score_clip: Callable[[np.ndarray], float], clip_length: int):
+        self.score_clip, self.clip_length = score_clip, clip_length
+        self.seen = 0
+        self._frames: deque[np.ndarray] = deque(maxlen=clip_length)
+        self._clips: deque[float] = deque(maxlen=clip_length)  # scores of the clips that hold the oldest open frame
+
+    @property
+    def lag(self) -> int:
+        """Frames between seeing a frame and knowing its score."""
+        return self.clip_length - 1
+
+    def push(self, frame: np.ndarray) -> Scored:
+        """Takes the next frame `[H, W, C]`; returns the frame whose score is now known and its score, if any.
+
+        Raises:
+            ValueError: the frame's shape is not that of the ones before.
+        """
+        if self._frames and frame.shape != self._frames[-1].shape:
+            raise ValueError(f"frames must be of one shape: got {frame.shape} after {self._frames[-1].shape}")
+        self._frames.append(frame)
+        self.seen += 1
+        if self.seen < self.clip_length:
+            return []
+        self._clips.append(self.score_clip(np.stack(self._frames)))
+        return [(self.seen - self.clip_length, float(np.mean(self._clips)))]
+
+    def end(self) -> Scored:
+        """The scores of the last `lag` frames. Afterwards a new video may begin.
+
+        Raises:
+            ValueError: the video was shorter than a clip.
+        """
+        if self.seen < self.clip_length:
+            raise ValueError(f"the video ended after {self.seen} frames; a clip has {self.clip_length}")
+        clips, scored = list(self._clips), []
+        for frame in range(self.seen - self.lag, self.seen):
+            first = max(0, frame - self.lag)  # of the clips that hold this frame
+            scored.append((frame, float(np.mean(clips[len(clips) - (self.seen - self.lag - first) :]))))
+        self.seen = 0
+        self._frames.clear()
+        self._clips.clear()
+        return scored
