@@ -175,7 +175,8 @@ class _Run:
         self.seconds["evaluation"] = time.monotonic() - began
         context = maps.Context(model, state, dataset, config, self.mesh)
         localized, largest = localize.run(context, scores, self.workdir)
-        self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
+        if localized:
+            self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
             if name in scores:

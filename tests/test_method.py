@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mocca_jax import hypersphere, losses, metrics, scores
+from mocca_jax.timeline import Timeline
 
 MASK = jnp.ones(4)
 
@@ -116,7 +117,9 @@ def test_scores_refuse_unknown_names(wrong):
 
 @pytest.mark.parametrize("name", scores.AGGREGATES)
 def test_every_aggregate_gives_finite_scores(name):
-    assert np.isfinite(scores.AGGREGATES[name](np.arange(6.0), np.arange(6))).all()
+    clips = Timeline(["a"], np.array([9]), np.zeros(6, int), np.arange(6), 4)
+    where = {"frames": clips}.get(name, np.arange(6))
+    assert np.isfinite(scores.AGGREGATES[name](np.arange(6.0), where)).all()
 
 
 def test_metrics_of_a_worked_example():

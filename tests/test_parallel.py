@@ -74,7 +74,7 @@ def test_scores_do_not_depend_on_the_number_of_devices(config):
     for devices in (1, 8):
         mesh = mesh_of(devices)
         state, _ = prepared(config, STAGES["one_class"], model, mesh, dataset.preprocess)
-        scorer = evaluate.make_scorer(model, config, dataset.preprocess)
+        scorer = evaluate.make_scorer(model, STAGES["one_class"], dataset.preprocess)
         found[devices] = evaluate.score_split(scorer, state, dataset.test, "identity", config, mesh)
     assert len(found[1].combined) == len(dataset.test)
     np.testing.assert_allclose(found[8].combined, found[1].combined, rtol=1e-4)

@@ -179,7 +179,7 @@ def test_eight_devices_train_as_one_does(tmp_path):
         (["--config.one_class.epochs=-1"], "one_class.epochs = -1"),
         (
             ["--config.data=imagenet"],
-            "data = 'imagenet': unknown data set; known: cifar10, digits, folder, mvtec, synthetic",
+            "data = 'imagenet': unknown data set; known: cifar10, digits, folder, moving, mvtec, synthetic, video",
         ),
         (["--config.nu=many"], "nu"),
         (["--cofnig.nu=0.1"], "cofnig"),
