@@ -309,7 +309,8 @@ def test_background_removal_keeps_what_moves_and_can_be_repeated(tmp_path, metho
     assert background.remove(tmp_path, method, (32, 48)) == (2, 0)
     made = tmp_path / "training" / video_layout.FOREGROUND / "01"
     assert len(list(made.iterdir())) == 30
-    kept = np.asarray(Image.open(made / "20.png"))
+    with Image.open(made / "20.png") as image:
+        kept = np.asarray(image)
     assert (kept[10:16, 20:26] == 255).all() and not kept[:, 40:].any() and not kept[26:].any()
     before = (made / "20.png").stat().st_mtime_ns
     assert background.remove(tmp_path, method, (32, 48)) == (0, 2)
