@@ -9,7 +9,7 @@ from PIL import Image
 from configs import video as video_config
 from configs import video_synthetic
 from mocca_jax import config as configs
-from mocca_jax import data, frames, models, pipeline, train
+from mocca_jax import data, film, frames, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.streaming import FrameScorer
@@ -352,3 +352,22 @@ def test_scores_of_a_running_video_are_those_of_the_whole(rng, length):
     np.testing.assert_allclose([s for _, s in found], frames.mean_over_clips(clip_scores, timeline))
     with pytest.raises(ValueError, match="ended after 0 frames"):
         scorer.end()
+
+
+def test_a_film_shows_the_curve_up_to_the_frame_and_flags_it(tmp_path):
+    pictures = np.full((6, 20, 40, 1), 128, np.uint8)
+    scores, labels = np.array([0.0, 1, 2, 9, 9, 1]), np.array([0, 0, 0, 1, 1, 0])
+    made = list(film.draw(pictures, scores, labels, 5.0, "v"))
+    height = film.WIDTH // 2
+    assert [m.shape for m in made] == [(height + film.CURVE, film.WIDTH, 3)] * 6
+    corners = [tuple(int(c) for c in m[height - 1, -1]) for m in made]
+    assert [corner == film.RED for corner in corners] == [False, False, False, True, True, False]
+    drawn = [int((m[height:] == film.INK).all(-1).sum()) for m in made]
+    assert drawn[0] < drawn[2] < drawn[4]
+    assert films.write(tmp_path / "f.gif", made, 10) == 6
+    with Image.open(tmp_path / "f.gif") as gif:
+        assert gif.n_frames == 6
+    with pytest.raises(UserError, match="holds no finished run"):
+        film.make(tmp_path, "v", tmp_path / "f.gif", 10)
+    with pytest.raises(UserError, match=r"\.gif, \.mp4 or \.avi"):
+        films.write(tmp_path / "f.txt", made, 10)
