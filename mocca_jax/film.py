@@ -97,6 +97,8 @@ def draw(
     for x, label in zip(across, labels, strict=True):
         if label == 1:
             pen.rectangle((x - half, height, x + half, height + CURVE), LABELLED)
+    if (labels == 1).any():
+        pen.text((MARGIN, height + 2), "grey: labelled anomalous", GREY)
     if threshold is not None:
         for x in range(MARGIN, WIDTH - MARGIN, 12):
             pen.line((x, up(threshold), x + 6, up(threshold)), RED)
