@@ -44,7 +44,9 @@ def compare(module: str, task: str, variants: Sequence[str], rounds: int) -> Non
                 seconds[name].append(float(worker.stdout.readline()))
     finally:
         for worker in workers.values():
-            worker.kill()
+            worker.stdin.close()  # it ends by itself
+        for worker in workers.values():
+            worker.wait()
     _report(task, seconds)
 
 

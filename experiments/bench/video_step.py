@@ -1,0 +1,94 @@
+"""Time of a joint training step on clips, ours against PyTorch on the same network, interleaved in one run.
+
+python -m experiments.bench.video_step [--rounds=3] [--clip=16,256,512,3] [--batch=2] [--code=1024]
+
+All seven layers with their LSTMs, no selectors. Each variant's peak memory is printed when it ends.
+"""
+
+import argparse
+import atexit
+import os
+import resource
+import sys
+
+from experiments.bench import interleaved
+
+MODULE = "experiments.bench.video_step"
+VARIANTS = ("torch", "torch channels-last", "ours")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clip", default="16,256,512,3", help="frames, rows, columns, channels")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--code", type=int, default=1024)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        sizes, name = options.worker.split("/")
+        clip, batch, code = (tuple(int(n) for n in part.split(",")) for part in sizes.split(";"))
+        make = torch_step if name.startswith("torch") else our_step
+        atexit.register(report_memory, name)
+        interleaved.serve(lambda: make(clip, batch[0], code[0], name))
+        return
+    print(interleaved.circumstances(clip=options.clip, batch=options.batch, code=options.code))
+    interleaved.compare(MODULE, f"{options.clip};{options.batch};{options.code}", VARIANTS, options.rounds)
+
+
+def report_memory(name: str) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{name}: peak memory {peak:.0f} MB", file=sys.stderr, flush=True)
+
+
+def torch_step(clip: tuple[int, ...], batch: int, code: int, name: str):
+    import torch
+
+    from experiments.bench import torch_lenet, torch_video
+
+    torch.set_num_threads(os.cpu_count())
+    layout = torch.channels_last_3d if "channels" in name else torch.contiguous_format
+    frames, height, width, channels = clip
+    model = torch_video.AutoEncoder((channels, frames, height, width), code).to(memory_format=layout)
+    optimizer = torch_lenet.adam(model.parameters(), 1e-4)
+    x = torch.rand(batch, channels, frames, height, width).to(memory_format=layout)
+    centroids, radii = [torch.rand(100) for _ in range(7)], [torch.tensor(1.0)] * 7
+
+    def step():
+        _, distances = torch_video.joint_step(model, optimizer, x, centroids, radii)
+        return [torch.quantile(d.sqrt(), 0.9).item() for d in distances]
+
+    return step
+
+
+def our_step(clip: tuple[int, ...], batch: int, code: int, name: str):
+    import jax
+    import numpy as np
+
+    from configs import video
+    from mocca_jax import models, parallel, train
+    from mocca_jax.stages import STAGES
+
+    parallel.configure(cpu_devices=0, cache_dir=None)
+    config = video.get_config()
+    config.update(radius_warmup_epochs=0, code_size=code)
+    model, stage = models.build(config, clip, config.layers), STAGES["joint"]
+    variables = models.init_variables(model, clip, jax.random.key(0), stage.method)
+    optimizer = train.make_optimizer(config.joint, 20)
+    sizes = {models.layer_name(j): config.lstm_size for j in config.layers}
+    mesh = parallel.make_mesh()
+    state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
+    x = np.random.default_rng(0).random((batch, *clip), np.float32)
+    x, mask = parallel.shard((x, np.ones(batch, np.float32)), mesh)
+    compiled = train.make_step(model, stage, config, optimizer, lambda raw, key: raw, 20)
+    held = [state]
+
+    def step():
+        held[0], metrics = compiled(held[0], x, mask)
+        return jax.block_until_ready((held[0], metrics))
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
