@@ -1,7 +1,7 @@
 """Made-up videos with certain anomalies: shapes that cross a noisy ground; the wrong ones are fast, large or backwards.
 
 Normal: squares and discs of side 5 to 7 that move right by about a pixel per frame. In a test video, one span of
-frames also shows an object that is three times as fast, twice as large, or moves left.
+frames also shows an object that is four times as fast, three times as large, or moves left.
 """
 
 import numpy as np
@@ -41,13 +41,13 @@ def video(rng: np.random.Generator, size: tuple[int, int], kind: str | None) -> 
     ground = np.clip(110 + 8 * rng.standard_normal((height, width)), 0, 255)
     frames = np.repeat(ground[None], FRAMES, 0)
     for _ in range(OBJECTS):
-        _draw(frames, rng, rng.uniform(5, 7), rng.uniform(0.8, 1.2), rng.uniform(-width, width), 0, FRAMES)
+        _draw(frames, rng, rng.uniform(5, 7), rng.uniform(0.8, 1.2), rng.uniform(0, 2 * width), 0, FRAMES)
     labels = np.zeros(FRAMES, np.int32)
     if kind:
         span = int(rng.integers(FRAMES // 4, FRAMES // 2))
         first = int(rng.integers(8, FRAMES - span - 8))
-        side, speed = rng.uniform(5, 7) * (2 if kind == "large" else 1), rng.uniform(0.8, 1.2)
-        speed = {"fast": 3 * speed, "backwards": -speed, "large": speed}[kind]
+        side, speed = rng.uniform(5, 7) * (3 if kind == "large" else 1), rng.uniform(0.8, 1.2)
+        speed = {"fast": 4 * speed, "backwards": -speed, "large": speed}[kind]
         labels[first : first + span] = _draw(frames, rng, side, speed, rng.uniform(0, width), first, span)
     frames += NOISE * rng.standard_normal(frames.shape)
     return frames.clip(0, 255).astype(np.uint8)[..., None], labels
@@ -58,7 +58,7 @@ def _draw(
 ) -> np.ndarray:
     """Draws one object that comes in again where it goes out; returns in which frames of the span it is seen."""
     _, height, width = frames.shape
-    row, brightness, disc = rng.uniform(side, height - side), rng.uniform(170, 240), rng.random() < 0.5
+    row, brightness, disc = rng.uniform(side, height - side), rng.uniform(190, 220), rng.random() < 0.5
     rows, columns = np.mgrid[:height, :width]
     seen = np.zeros(span, np.int32)
     for step in range(span):
