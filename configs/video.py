@@ -38,16 +38,18 @@ def base() -> ConfigDict:
     config.foreground = False  # True: frames without background, see mocca_jax.data.background
     config.frame_size = (64, 96)  # rows, columns; divisible by 32
     config.gray = False
-    config.frame_differences = False  # True: how much each frame differs from the one before, as the input
+    config.frame_differences = False  # True: each frame less the one before is the input
     config.clip_length = 16
     config.clip_stride = 1  # frames between the clips to draw from
     config.clips_per_epoch = 400
     config.heldout_fraction = 0.1  # of the training videos, at least one: threshold, p-values, scale of the two terms
     config.split_seed = 0
     config.alpha = 0.05
+    config.planted = ("fast", "object")  # made-up anomalies in the held-out videos; "backwards" where it is one
     # Network
     config.encoder = "video_resnet"
-    config.head = "lstm"
+    config.head = "lstm"  # or "selector_lstm", "mean", "places"
+    config.cells = (8, 12)  # of "places": rows and columns that a layer's map is averaged down to
     config.lstm_size = 100
     config.lstm_layers = 1
     config.lstm_bidirectional = False

@@ -106,7 +106,19 @@ _VIDEO: dict[str, Rule] = {
     "heldout_fraction": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
     "split_seed": _integer(0, 2**31 - 1),
     "alpha": _number(lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "planted": (
+        lambda v: isinstance(v, tuple | list) and set(v) <= {"fast", "backwards", "object"},
+        "a tuple of 'fast', 'backwards', 'object', () for no made-up anomalies",
+    ),
     "reconstruction_weight": _NOT_NEGATIVE,
+    "lstm_size": _integer(1),
+    "lstm_layers": _integer(1),
+    "lstm_bidirectional": _BOOL,
+    "lstm_dropout": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
+    "cells": (
+        lambda v: isinstance(v, tuple | list) and len(v) == 2 and all(_integer(1)[0](n) for n in v),
+        "two whole numbers, rows and columns, at least 1 each",
+    ),
 }
 DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets have
     "cifar10": _CLASSES,
@@ -116,15 +128,6 @@ DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets h
     "mvtec": {"category": _TEXT, **_IMAGES},
     "moving": {"videos": _integer(2), **_VIDEO},
     "video": {"layout": _choice("auto", "shanghaitech", "ucsd", "folder"), "foreground": _BOOL, **_VIDEO},
-}
-HEAD_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some heads have
-    name: {
-        "lstm_size": _integer(1),
-        "lstm_layers": _integer(1),
-        "lstm_bidirectional": _BOOL,
-        "lstm_dropout": _number(lambda v: 0 <= v < 1, "a number from 0 to below 1"),
-    }
-    for name in ("lstm", "selector_lstm")
 }
 STAGE_FIELDS: dict[str, Rule] = {
     "epochs": _integer(0),
@@ -141,8 +144,7 @@ def check(config: ConfigDict) -> None:
     stages = [s for s in stages if isinstance(s, str)] if isinstance(stages, tuple | list) else []
     flat = {k: v for k, v in config.items() if not isinstance(v, ConfigDict)}
     known = DATA_FIELDS.get(flat.get("data"))
-    of_head = HEAD_FIELDS.get(flat.get("head"), {})
-    faults = _faults(flat, FIELDS | known | of_head) if known is not None else []
+    faults = _faults(flat, FIELDS | known) if known is not None else []
     if known is None:
         faults = [f"data = {flat.get('data')!r}: unknown data set{suggestion(str(flat.get('data')), DATA_FIELDS)}"]
     for name, value in config.items():

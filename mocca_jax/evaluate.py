@@ -27,6 +27,11 @@ class Scores:
     layers: dict[str, np.ndarray]
     terms: tuple[np.ndarray, ...] = ()  # what `combined` is the sum of, where it is one
 
+    def only(self, which: np.ndarray) -> "Scores":
+        """Of the samples where `which [S]` is True."""
+        layers = {name: values[which] for name, values in self.layers.items()}
+        return Scores(self.combined[which], layers, tuple(term[which] for term in self.terms))
+
 
 def make_scorer(model: AutoEncoder, stage: Stage, preprocess) -> Callable:
     """A compiled `(state, raw, mask) -> {name: [B]}`: squared distances per layer, `reconstruction` errors, or both."""

@@ -1,7 +1,8 @@
 """The geometry of the method: squared distances, centroids, radii (paper, section III).
 
-Features are `[B, D]`, one row per unit; a mask `[B]` is 1 for a real unit and 0 for padding. Distances are
-squared wherever they have the plain name. Everything here is pure and knows no network and no data set.
+Features are `[B, D]`, one row per unit, or `[B, steps, places, D]` where a head keeps where in a clip they are; a
+mask `[B]` is 1 for a real unit and 0 for padding. Distances are squared wherever they have the plain name.
+Everything here is pure and knows no network and no data set.
 """
 
 import jax
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 
 
 def squared_distance(features: jax.Array, centroid: jax.Array) -> jax.Array:
-    """Squared Euclidean distance of each feature vector to the centroid (tau_j of Eq. 6).
+    """Squared Euclidean distance of each unit's feature to the centroid (tau_j of Eq. 6).
+
+    Of `[B, steps, places, D]`: the largest over the places of a step, averaged over the steps.
 
     Args:
-        features: `[B, D]`.
+        features: `[B, D]` or `[B, steps, places, D]`.
         centroid: `[D]`, a constant of the training.
 
     Returns:
@@ -25,9 +28,13 @@ def squared_distance(features: jax.Array, centroid: jax.Array) -> jax.Array:
         >>> squared_distance(jnp.array([[3.0, 4.0]]), jnp.zeros(2)).tolist()
         [25.0]
     """
-    if features.ndim != 2 or centroid.shape != features.shape[1:]:
-        raise ValueError(f"expected features [B, D] and a centroid [D], got {features.shape} and {centroid.shape}")
-    return jnp.square(features - centroid[None]).sum(axis=-1)
+    if features.ndim not in (2, 4) or centroid.shape != features.shape[-1:]:
+        raise ValueError(
+            f"expected features [B, D] or [B, steps, places, D] and a centroid [D], "
+            f"got {features.shape} and {centroid.shape}"
+        )
+    squared = jnp.square(features - jnp.expand_dims(centroid, range(features.ndim - 1))).sum(axis=-1)
+    return squared if features.ndim == 2 else squared.max(axis=-1).mean(axis=-1)
 
 
 def push_from_zero(centroid: jax.Array, eps: float) -> jax.Array:

@@ -184,6 +184,9 @@ class _Run:
         labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
         both = {0, 1} <= set(np.unique(labels))
         soft_or_hard = config.boundary if config.score == "distance" else None
+        planted = {}
+        if "defects" in scores and dataset.defects.timeline is not None:
+            planted = _planted(scores["heldout"], scores["defects"], dataset.defects)
         result = {
             "description": dataset.description,
             "boundary": config.boundary,
@@ -192,6 +195,7 @@ class _Run:
             "metrics": evaluate.measure(scores["test"], labels) if both else {},
             "frames": evaluate.measure_frames(scores["test"], dataset.test) if both and dataset.test.timeline else {},
             "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
+            "planted": planted,
             "threshold": results.threshold(normals, scores.get("test"), labels, config),
             "maps": localized,
             "paper_auc": dataset.paper_auc.get(soft_or_hard),
@@ -211,6 +215,12 @@ class _Run:
         }
         results.write_json(self.workdir / results.RESULT, result)
         return result
+
+
+def _planted(normal: evaluate.Scores, planted: evaluate.Scores, split: data.Split) -> dict[str, dict]:
+    """Held-out videos against the same with made-up anomalies, each kind of them by itself."""
+    kinds = np.array([name.split()[0] for name in split.samples])
+    return {kind: evaluate.contrast(normal, planted.only(kinds == kind)) for kind in np.unique(kinds).tolist()}
 
 
 def nest(flat: dict[str, float]) -> dict[str, Any]:

@@ -181,10 +181,12 @@ def table(result: dict[str, Any]) -> str:
     if rows:
         lines.append("maxBA's threshold is chosen with the test labels: an oracle's figure")
     else:
-        lines.append("AUC, AP and maxBA need normal and anomalous test images")
+        lines.append("AUC, AP and maxBA need normal and anomalous test samples")
     if result["made_up_defects"]:
         auc = result["made_up_defects"]["combined"]["auc"]
-        lines.append(f"held-out normal images against the same with made-up defects: AUC {auc:.4f}")
+        lines.append(f"held-out normal samples against the same with made-up anomalies: AUC {auc:.4f}")
+    for kind, rows in result.get("planted", {}).items():
+        lines.append(f"  {kind}: " + ", ".join(f"{name} {row['auc']:.3f}" for name, row in rows.items()))
     lines += _frame_lines(result.get("frames", {}))
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])

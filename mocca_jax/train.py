@@ -126,7 +126,7 @@ def make_step(
 
 
 def features_of(collections: dict) -> dict[str, jax.Array]:
-    """The sown `features`, as `{layer: [B, D]}` in ascending order of layers."""
+    """The sown `features`, as `{layer: [B, ..., D]}` in ascending order of layers."""
     sown = collections["features"]["encoder"]
     return {name: sown[name] for name in sorted(sown, key=lambda n: int(n.removeprefix(layer_name(""))))}
 
@@ -137,8 +137,12 @@ def distances(features: dict[str, jax.Array], centroids: dict[str, jax.Array]) -
 
 
 def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of `values [B]` over the real units."""
-    return jnp.where(mask > 0, values, 0).sum() / mask.sum()
+    """Mean of `values [B, ...]` over the real units."""
+    return _masked_sum(values, mask) / mask.sum()
+
+
+def _masked_sum(values: jax.Array, mask: jax.Array) -> jax.Array:
+    return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)) > 0, values, 0).sum(0)
 
 
 def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> dict[str, Metrics]:
@@ -146,13 +150,13 @@ def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> d
 
     metrics = {}
     for name, d in dist.items():
-        feature = features[name]
-        mean = jnp.where(mask[:, None] > 0, feature, 0).sum(0, keepdims=True) / mask.sum()
+        feature = features[name].reshape(len(mask), -1, features[name].shape[-1])
+        mean = masked_mean(feature.mean(1), mask)
         metrics[name] = {
             "distance": masked_mean(d, mask),
             "radius": radii[name],
-            "variance": masked_mean(jnp.square(feature - mean).mean(-1), mask),
-            "power": masked_mean(jnp.square(feature).mean(-1), mask),
+            "variance": masked_mean(jnp.square(feature - mean[None, None]).mean((1, 2)), mask),
+            "power": masked_mean(jnp.square(feature).mean((1, 2)), mask),
         }
     return metrics
 
@@ -181,7 +185,8 @@ def compute_centroids(
         image = preprocess(raw, jax.random.fold_in(jax.random.wrap_key_data(rng), index))
         variables = {"params": params, "batch_stats": batch_stats}
         _, updated = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
-        return {name: jnp.where(mask[:, None] > 0, f, 0).sum(0) for name, f in features_of(updated).items()}
+        vectors = {name: f.reshape(len(mask), -1, f.shape[-1]).mean(1) for name, f in features_of(updated).items()}
+        return {name: _masked_sum(vector, mask) for name, vector in vectors.items()}
 
     totals: dict[str, np.ndarray] = {}
     count = 0.0

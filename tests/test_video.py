@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import video as video_config
 from configs import video_synthetic
 from mocca_jax import config as configs
-from mocca_jax import data, film, frames, models, pipeline, train
-from mocca_jax.data import background, batching, clips, films, moving, video_layout
+from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
+from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
 from mocca_jax.errors import UserError
+from mocca_jax.models import heads
 from mocca_jax.streaming import FrameScorer
 
 
@@ -174,7 +176,7 @@ def test_differences_are_between_neighbouring_frames(rng):
     plain = np.asarray(clips.to_unit_range(jnp.asarray(raw), False))
     change = np.asarray(clips.to_unit_range(jnp.asarray(raw), True))
     np.testing.assert_allclose(plain, raw / 255.0, rtol=1e-6)
-    np.testing.assert_allclose(change[:, 3], np.abs(plain[:, 3] - plain[:, 2]), rtol=1e-6)
+    np.testing.assert_allclose(change[:, 3], plain[:, 3] - plain[:, 2], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(change[:, 0], change[:, 1])
 
 
@@ -371,3 +373,34 @@ def test_a_film_shows_the_curve_up_to_the_frame_and_flags_it(tmp_path):
         film.make(tmp_path, "v", tmp_path / "f.gif", 10)
     with pytest.raises(UserError, match=r"\.gif, \.mp4 or \.avi"):
         films.write(tmp_path / "f.txt", made, 10)
+
+
+def test_planted_anomalies_are_what_they_say_and_leave_the_video_alone(rng):
+    normal = np.repeat(np.arange(60, dtype=np.uint8)[:, None, None, None], 30, 1).repeat(40, 2) + np.zeros(1, np.uint8)
+    before = normal.copy()
+    assert planted.plant(normal, "fast", rng)[:4, 0, 0, 0].tolist() == [0, 3, 6, 9]
+    np.testing.assert_array_equal(planted.plant(normal, "backwards", rng), normal[::-1])
+    changed = (planted.plant(normal, "object", rng) != normal).any(-1)
+    assert changed.any((1, 2)).all() and changed.mean() < 0.1
+    middle = [np.flatnonzero(picture.any(0)).mean() for picture in changed[:20]]
+    assert (np.diff(middle) > 0).all()
+    np.testing.assert_array_equal(normal, before)
+    made = planted.videos([normal] * 10, ("fast", "object"), 30, 0)
+    assert sorted(made) == sorted(f"object {i}" for i in range(planted.MOST))  # 20 frames are too few
+
+
+def test_a_run_measures_planted_anomalies_in_held_out_videos(tmp_path):
+    result = pipeline.run(tiny(planted=("fast", "backwards")), tmp_path / "run")
+    assert set(result["planted"]) == {"fast", "backwards"}
+    assert {"combined", "one_class", "reconstruction", "layer1", "layer5"} == set(result["planted"]["fast"])
+
+
+def test_the_most_distant_place_decides_and_steps_are_averaged():
+    activation = np.zeros((1, 4, 16, 24, 2), np.float32)
+    activation[0, 1, :2, :2] = 3.0
+    head = heads.make("places", ConfigDict({"cells": (8, 12)}))()
+    feature = head.apply({}, activation, activation.mean((2, 3)), np.ones(1), False)
+    assert feature.shape == (1, 4, 96, 2)
+    assert hypersphere.squared_distance(feature, jnp.zeros(2)).tolist() == [18.0 / 4]
+    vectors = head.apply({}, np.ones((1, 4, 5)), np.ones((1, 4, 5)), np.ones(1), False)
+    assert hypersphere.squared_distance(vectors, jnp.zeros(5)).tolist() == [5.0]

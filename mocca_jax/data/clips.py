@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mocca_jax.data import Dataset, Split
+from mocca_jax.data import Dataset, Split, planted
 from mocca_jax.errors import UserError
 from mocca_jax.timeline import Timeline
 
@@ -42,7 +42,7 @@ class Clips:
 
 
 def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], config, description: str, **more):
-    """The data set of these videos: training clips, held-out normal videos, test videos.
+    """Training clips, held-out normal videos, the same with made-up anomalies, and test videos.
 
     Raises:
         UserError: a video is shorter than a clip, or there is none to train on.
@@ -67,6 +67,7 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
         centred=training_clips(frames, fit, config.clip_length, config.clip_length, 0),
         heldout=every_clip(frames, held, config.clip_length) if held else None,
         test=every_clip(frames, test, config.clip_length) if test else None,
+        defects=planted_clips(frames, held, config),
         image_shape=shape,
         preprocess=preprocess,
         description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
@@ -76,14 +77,14 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
 
 
 def to_unit_range(raw: jax.Array, differences: bool) -> jax.Array:
-    """uint8 clips `[B, T, H, W, C]` -> float32 in [0, 1]: the frames, or how much each differs from the one before.
+    """uint8 clips `[B, T, H, W, C]` -> float32: the frames in [0, 1], or each less the one before, in [-1, 1].
 
     The first frame has none before it: it repeats the second one's difference.
     """
     x = raw.astype(jnp.float32) / 255
     if not differences:
         return x
-    change = jnp.abs(x[:, 1:] - x[:, :-1])
+    change = x[:, 1:] - x[:, :-1]
     return jnp.concatenate([change[:, :1], change], 1)
 
 
@@ -113,6 +114,20 @@ def training_clips(frames: np.ndarray, videos: Sequence[Video], length: int, str
     names = [v.name for v, of in zip(videos, starts, strict=True) for _ in of]
     images = Clips(frames, np.concatenate(starts), length)
     return Split(images, np.zeros(len(images), np.int32), names, draws=draws)
+
+
+def planted_clips(frames: np.ndarray, held: Sequence[Video], config) -> Split | None:
+    """Every clip of the held-out videos with made-up anomalies (`planted.py`), where there are any."""
+    normal = [frames[v.start : v.start + min(v.length, planted.LONGEST)] for v in held]
+    made = planted.videos(normal, config.planted, config.clip_length, config.split_seed)
+    if not made:
+        return None
+    starts = np.cumsum([0, *map(len, made.values())])[:-1].tolist()
+    videos = [
+        Video(name, start, len(part), np.ones(len(part), np.int32))
+        for (name, part), start in zip(made.items(), starts, strict=True)
+    ]
+    return every_clip(np.concatenate(list(made.values())), videos, config.clip_length)
 
 
 def every_clip(frames: np.ndarray, videos: Sequence[Video], length: int) -> Split:

@@ -58,7 +58,7 @@ def _draw(
 ) -> np.ndarray:
     """Draws one object that comes in again where it goes out; returns in which frames of the span it is seen."""
     _, height, width = frames.shape
-    row, brightness, disc = rng.uniform(side, height - side), rng.uniform(190, 220), rng.random() < 0.5
+    row, brightness, disc = rng.uniform(side / 2, height - side / 2), rng.uniform(190, 220), rng.random() < 0.5
     rows, columns = np.mgrid[:height, :width]
     seen = np.zeros(span, np.int32)
     for step in range(span):

@@ -105,6 +105,26 @@ class ClipSelector(nn.Module):
         return blocks.Dense(channels, name="linear2")(jnp.maximum(x, 0))
 
 
+class Places(nn.Module):
+    """The activation itself, averaged over cells: `[B, T, H, W, C]` -> `[B, T, places, C]`, of vectors one place.
+
+    A unit's distance is then that of its most distant place (`hypersphere.squared_distance`). A small object that
+    a mean over the whole picture dilutes decides alone. `cells`: rows and columns that a map is averaged down to;
+    a map that has fewer keeps its own.
+    """
+
+    cells: tuple[int, int] = (8, 12)
+
+    @nn.compact
+    def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        del mask, train
+        if activation.ndim != 5:
+            return spatial_mean[:, :, None]
+        window = [max(1, side // most) for side, most in zip(activation.shape[2:4], self.cells, strict=True)]
+        x = nn.avg_pool(activation, (1, *window), (1, *window))
+        return x.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
 class Activation(nn.Module):
     """The activation itself, `[B, H, W, C]` or `[B, D]`: for anomaly maps, not for training."""
 
@@ -143,7 +163,8 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "selector": Selector,
     "lstm": LSTM,
     "selector_lstm": partial(LSTM, selects=True),
+    "places": Places,
     "activation": Activation,
 }
 _LSTM = {"size": "lstm_size", "layers": "lstm_layers", "bidirectional": "lstm_bidirectional", "dropout": "lstm_dropout"}
-SETTINGS = {"lstm": _LSTM, "selector_lstm": _LSTM}  # a head's attributes and the config's fields
+SETTINGS = {"lstm": _LSTM, "selector_lstm": _LSTM, "places": {"cells": "cells"}}  # a head's attributes: config fields

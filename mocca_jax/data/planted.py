@@ -1,0 +1,81 @@
+"""Made-up anomalies in normal videos: for choosing settings without looking at a test set.
+
+Every normal video is planted whole, once per kind: played faster, played backwards, or with an object that moves
+through it. Real anomalies differ; a figure measured on these is no promise. In a place where people walk both ways,
+`backwards` is no anomaly: name the kinds that are.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SPEED = 3  # times the normal one
+LONGEST = 200  # frames taken of a video
+MOST = 8  # videos
+
+
+def plant(pictures: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A normal video with one kind of anomaly in every frame.
+
+    Args:
+        pictures: `[T, H, W, C]` uint8, left as it is.
+        kind: one of `KINDS`.
+
+    Returns:
+        `[T', H, W, C]`; T' = T / 3 where it is played faster.
+    """
+    return KINDS[kind](pictures, rng)
+
+
+def _fast(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    del rng
+    return np.array(pictures[::SPEED])
+
+
+def _backwards(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    del rng
+    return np.array(pictures[::-1])
+
+
+def _object(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An ellipse of a third of the picture's height, filled with a turned piece of the picture, crosses it.
+
+    A crossing takes about 40 frames; it comes in again where it goes out, from the other side, at another height.
+    """
+    out = np.array(pictures)
+    height, width = pictures.shape[1:3]
+    rows, columns = height // 3, max(2, height // 6)
+    y, x = np.mgrid[:rows, :columns]
+    inside = ((y + 0.5) / rows - 0.5) ** 2 + ((x + 0.5) / columns - 0.5) ** 2 < 0.25
+    top, left = rng.integers(0, height - rows), rng.integers(0, width - columns)
+    piece = pictures[0, top : top + rows, left : left + columns][::-1].astype(float) + rng.choice([-60, 60])
+    piece = piece.clip(0, 255).astype(np.uint8)
+    speed, at, way, row = width / 40, 0.0, 1, int(rng.integers(0, height - rows))
+    for frame in out:
+        start = round(at) if way > 0 else width - columns - round(at)
+        first, last = max(0, -start), min(columns, width - start)
+        if last > first:
+            part = inside[:, first:last]
+            frame[row : row + rows, start + first : start + last][part] = piece[:, first:last][part]
+        at += speed
+        if at > width - columns:
+            at, way, row = 0.0, -way, int(rng.integers(0, height - rows))
+    return out
+
+
+KINDS = {"fast": _fast, "backwards": _backwards, "object": _object}
+
+
+def videos(pictures: Sequence[np.ndarray], kinds: Sequence[str], least: int, seed: int) -> dict[str, np.ndarray]:
+    """The normal videos planted with each kind, `{"<kind> <number>": frames}`; too short ones are left out.
+
+    Args:
+        least: frames that a planted video must have.
+    """
+    planted = {}
+    for number, normal in enumerate(pictures[:MOST]):
+        for kind in kinds:
+            made = plant(normal[:LONGEST], kind, np.random.default_rng([seed, number]))
+            if len(made) >= least:
+                planted[f"{kind} {number}"] = made
+    return planted
