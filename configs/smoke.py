@@ -1,12 +1,33 @@
-"""A few seconds on made-up images, to see that an installation works.
+"""A few seconds on made-up images, or under a minute on made-up videos, to see that an installation works.
 
 python -m mocca_jax.main --config=configs/smoke.py --workdir=/tmp/smoke
+python -m mocca_jax.main --config=configs/smoke.py:clip --workdir=/tmp/smoke_clip
 """
 
 from ml_collections import ConfigDict
 
+from configs import video_synthetic
 
-def get_config() -> ConfigDict:
+
+def get_config(spec: str = "image") -> ConfigDict:
+    if spec not in ("image", "clip"):
+        raise ValueError(f"unknown preset {spec!r} of configs/smoke.py; known: image, clip")
+    return _image() if spec == "image" else _clip()
+
+
+def _clip() -> ConfigDict:
+    config = video_synthetic.get_config("quick")
+    config.videos = 3
+    config.frame_size = (32, 32)
+    config.clip_length = 8
+    config.clips_per_epoch = 16
+    config.code_size = 8
+    config.layers = (0, 1)
+    config.batch_size = 8
+    return config
+
+
+def _image() -> ConfigDict:
     config = ConfigDict()
     # Data
     config.data = "synthetic"

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 def squared_distance(features: jax.Array, centroid: jax.Array) -> jax.Array:
     """Squared Euclidean distance of each unit's feature to the centroid (tau_j of Eq. 6).
 
-    Of `[B, steps, places, D]`: the largest over the places of a step, averaged over the steps.
+    Of `[B, steps, places, D]`: the largest over the places of a step, averaged over the steps; each step and place has
+    a centroid of its own.
 
     Args:
         features: `[B, D]` or `[B, steps, places, D]`.
-        centroid: `[D]`, a constant of the training.
+        centroid: the same without B, a constant of the training.
 
     Returns:
         `[B]`, at least 0; larger = more anomalous.
@@ -28,12 +29,12 @@ def squared_distance(features: jax.Array, centroid: jax.Array) -> jax.Array:
         >>> squared_distance(jnp.array([[3.0, 4.0]]), jnp.zeros(2)).tolist()
         [25.0]
     """
-    if features.ndim not in (2, 4) or centroid.shape != features.shape[-1:]:
+    if features.ndim not in (2, 4) or centroid.shape != features.shape[1:]:
         raise ValueError(
-            f"expected features [B, D] or [B, steps, places, D] and a centroid [D], "
+            "expected features [B, D] or [B, steps, places, D] and a centroid of the same shape without B, "
             f"got {features.shape} and {centroid.shape}"
         )
-    squared = jnp.square(features - jnp.expand_dims(centroid, range(features.ndim - 1))).sum(axis=-1)
+    squared = jnp.square(features - centroid[None]).sum(axis=-1)
     return squared if features.ndim == 2 else squared.max(axis=-1).mean(axis=-1)
 
 

@@ -103,8 +103,8 @@ class _Run:
             variables, self.transferred = handover.transfer_encoder(source, variables)
             logging.info("handed over %d/%d encoder arrays", self.transferred, self.transferred)
         optimizer = train.make_optimizer(settings, steps)
-        sizes = self.layer_sizes(model, variables) if stage.has_centroids else {}
-        state = train.create_state(variables, optimizer, sizes, key)
+        shapes = self.feature_shapes(model, variables) if stage.has_centroids else {}
+        state = train.create_state(variables, optimizer, shapes, key)
         checkpoints = Checkpoints(self.workdir / "checkpoints" / stage.name)
         progress = loop.Progress()
         restored = checkpoints.restore(state)
@@ -142,14 +142,15 @@ class _Run:
         layers = tuple(self.config.layers) if stage.has_centroids else ()
         return models.build(self.config, self.dataset.image_shape, layers)
 
-    def layer_sizes(self, model: models.AutoEncoder, variables: dict) -> dict[str, int]:
+    def feature_shapes(self, model: models.AutoEncoder, variables: dict) -> dict[str, tuple[int, ...]]:
+        """Of one unit."""
         image = np.zeros((2, *self.dataset.image_shape), np.float32)
 
         def features(variables):
             return model.apply(variables, image, np.ones(2), False, method="encode", mutable=["features"])[1]
 
         shapes = train.features_of(jax.eval_shape(features, variables))
-        return {name: shape.shape[-1] for name, shape in shapes.items()}
+        return {name: shape.shape[1:] for name, shape in shapes.items()}
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
         size = self.config.batch_size

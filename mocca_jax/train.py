@@ -25,8 +25,8 @@ Metrics = dict[str, Any]
 class TrainState:
     """All that a stage changes, and all that is checkpointed.
 
-    `centroids {layer: [D]}` and `radii {layer: []}` are empty in stages without features; `rng` is the data of
-    a key from which each step derives its own.
+    `centroids {layer: [..., D]}` (of the shape of a unit's feature) and `radii {layer: []}` are empty in stages
+    without features; `rng` is the data of a key from which each step derives its own.
     """
 
     step: jax.Array
@@ -55,15 +55,15 @@ def learning_rate_schedule(stage_config, steps_per_epoch: int) -> optax.Schedule
     return optax.piecewise_constant_schedule(stage_config.learning_rate, drops)
 
 
-def create_state(variables: dict, optimizer, layer_sizes: dict[str, int], rng: jax.Array) -> TrainState:
+def create_state(variables: dict, optimizer, feature_shapes: dict[str, tuple[int, ...]], rng: jax.Array) -> TrainState:
     """A fresh state: zero centroids and radii for the given layers."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),
-        centroids={name: jnp.zeros(size) for name, size in layer_sizes.items()},
-        radii={name: jnp.zeros(()) for name in layer_sizes},
+        centroids={name: jnp.zeros(shape) for name, shape in feature_shapes.items()},
+        radii={name: jnp.zeros(()) for name in feature_shapes},
         rng=jax.random.key_data(rng),
     )
 
@@ -150,13 +150,14 @@ def layer_metrics(dist: dict, features: dict, radii: dict, mask: jax.Array) -> d
 
     metrics = {}
     for name, d in dist.items():
-        feature = features[name].reshape(len(mask), -1, features[name].shape[-1])
-        mean = masked_mean(feature.mean(1), mask)
+        feature = features[name]
+        mean = masked_mean(feature, mask)
+        coordinates = tuple(range(1, feature.ndim))
         metrics[name] = {
             "distance": masked_mean(d, mask),
             "radius": radii[name],
-            "variance": masked_mean(jnp.square(feature - mean[None, None]).mean((1, 2)), mask),
-            "power": masked_mean(jnp.square(feature).mean((1, 2)), mask),
+            "variance": masked_mean(jnp.square(feature - mean[None]).mean(coordinates), mask),
+            "power": masked_mean(jnp.square(feature).mean(coordinates), mask),
         }
     return metrics
 
@@ -177,7 +178,7 @@ def compute_centroids(
         push: see `hypersphere.push_from_zero`.
 
     Returns:
-        `{layer: [D]}`.
+        `{layer: [..., D]}`.
     """
 
     @jax.jit
@@ -185,8 +186,7 @@ def compute_centroids(
         image = preprocess(raw, jax.random.fold_in(jax.random.wrap_key_data(rng), index))
         variables = {"params": params, "batch_stats": batch_stats}
         _, updated = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
-        vectors = {name: f.reshape(len(mask), -1, f.shape[-1]).mean(1) for name, f in features_of(updated).items()}
-        return {name: _masked_sum(vector, mask) for name, vector in vectors.items()}
+        return {name: _masked_sum(f, mask) for name, f in features_of(updated).items()}
 
     totals: dict[str, np.ndarray] = {}
     count = 0.0

@@ -401,6 +401,6 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
     head = heads.make("places", ConfigDict({"cells": (8, 12)}))()
     feature = head.apply({}, activation, activation.mean((2, 3)), np.ones(1), False)
     assert feature.shape == (1, 4, 96, 2)
-    assert hypersphere.squared_distance(feature, jnp.zeros(2)).tolist() == [18.0 / 4]
+    assert hypersphere.squared_distance(feature, jnp.zeros((4, 96, 2))).tolist() == [18.0 / 4]
     vectors = head.apply({}, np.ones((1, 4, 5)), np.ones((1, 4, 5)), np.ones(1), False)
-    assert hypersphere.squared_distance(vectors, jnp.zeros(5)).tolist() == [5.0]
+    assert hypersphere.squared_distance(vectors, jnp.zeros((4, 1, 5))).tolist() == [5.0]

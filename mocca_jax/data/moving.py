@@ -1,7 +1,7 @@
 """Made-up videos with certain anomalies: shapes that cross a noisy ground; the wrong ones are fast, large or backwards.
 
-Normal: squares and discs of side 5 to 7 that move right by about a pixel per frame. In a test video, one span of
-frames also shows an object that is four times as fast, three times as large, or moves left.
+Normal: a square and a disc, each in a lane of its own, move right by about a pixel per frame. In a test video, one
+span of frames also shows an object that is four times as fast, three times as large, or moves left.
 """
 
 import numpy as np
@@ -10,8 +10,9 @@ from mocca_jax.data import Dataset
 from mocca_jax.data.clips import Video, dataset
 
 KINDS = ("fast", "large", "backwards")
-FRAMES = 80
-OBJECTS = 3
+FRAMES = 96
+LANES = 3  # the anomaly's is the last
+BRIGHTNESS = 205
 NOISE = 6.0  # grey levels, standard deviation
 
 
@@ -40,31 +41,32 @@ def video(rng: np.random.Generator, size: tuple[int, int], kind: str | None) -> 
     height, width = size
     ground = np.clip(110 + 8 * rng.standard_normal((height, width)), 0, 255)
     frames = np.repeat(ground[None], FRAMES, 0)
-    for _ in range(OBJECTS):
-        _draw(frames, rng, rng.uniform(5, 7), rng.uniform(0.8, 1.2), rng.uniform(0, 2 * width), 0, FRAMES)
+    lanes = (rng.permutation(LANES) + 0.5) * height / LANES
+    for lane, disc in zip(lanes, (True, False), strict=False):
+        _draw(frames, disc, rng.uniform(5.5, 6.5), rng.uniform(0.9, 1.1), (lane, rng.uniform(0, width)), 0, FRAMES)
     labels = np.zeros(FRAMES, np.int32)
     if kind:
-        span = int(rng.integers(FRAMES // 4, FRAMES // 2))
+        span = int(rng.integers(FRAMES // 3, FRAMES // 2))
         first = int(rng.integers(8, FRAMES - span - 8))
-        side, speed = rng.uniform(5, 7) * (3 if kind == "large" else 1), rng.uniform(0.8, 1.2)
+        side, speed = rng.uniform(5.5, 6.5) * (3 if kind == "large" else 1), rng.uniform(0.9, 1.1)
         speed = {"fast": 4 * speed, "backwards": -speed, "large": speed}[kind]
-        labels[first : first + span] = _draw(frames, rng, side, speed, rng.uniform(0, width), first, span)
+        start = (lanes[-1], rng.uniform(0, width))
+        labels[first : first + span] = _draw(frames, rng.random() < 0.5, side, speed, start, first, span)
     frames += NOISE * rng.standard_normal(frames.shape)
     return frames.clip(0, 255).astype(np.uint8)[..., None], labels
 
 
 def _draw(
-    frames: np.ndarray, rng: np.random.Generator, side: float, speed: float, at: float, first: int, span: int
+    frames: np.ndarray, disc: bool, side: float, speed: float, start: tuple[float, float], first: int, span: int
 ) -> np.ndarray:
     """Draws one object that comes in again where it goes out; returns in which frames of the span it is seen."""
     _, height, width = frames.shape
-    row, brightness, disc = rng.uniform(side / 2, height - side / 2), rng.uniform(190, 220), rng.random() < 0.5
     rows, columns = np.mgrid[:height, :width]
     seen = np.zeros(span, np.int32)
     for step in range(span):
-        middle = (at + speed * step) % (width + 2 * side) - side
-        across, down = np.abs(columns - middle), np.abs(rows - row)
+        middle = (start[1] + speed * step) % (width + side) - side / 2
+        across, down = np.abs(columns - middle), np.abs(rows - start[0])
         inside = across**2 + down**2 < (side / 2) ** 2 if disc else np.maximum(across, down) < side / 2
-        frames[first + step][inside] = brightness
+        frames[first + step][inside] = BRIGHTNESS
         seen[step] = inside.any()
     return seen

@@ -108,9 +108,11 @@ class ClipSelector(nn.Module):
 class Places(nn.Module):
     """The activation itself, averaged over cells: `[B, T, H, W, C]` -> `[B, T, places, C]`, of vectors one place.
 
-    A unit's distance is then that of its most distant place (`hypersphere.squared_distance`). A small object that
-    a mean over the whole picture dilutes decides alone. `cells`: rows and columns that a map is averaged down to;
-    a map that has fewer keeps its own.
+    A unit's distance is then that of its most distant place, each from a centroid of its own
+    (`hypersphere.squared_distance`). A small object, which a mean over the whole picture dilutes, decides alone; what
+    is usual at one place need not be at another. For cameras that do not move.
+
+    `cells`: rows and columns that a map is averaged down to; a map that has fewer keeps its own.
     """
 
     cells: tuple[int, int] = (8, 12)
