@@ -45,7 +45,7 @@ def base() -> ConfigDict:
     config.heldout_fraction = 0.1  # of the training videos, at least one: threshold, p-values, scale of the two terms
     config.split_seed = 0
     config.alpha = 0.05
-    config.planted = ("fast", "object")  # made-up anomalies in the held-out videos; "backwards" where it is one
+    config.planted = ("speed2", "object")  # made-up anomalies in the held-out videos; "backwards" where it is one
     # Network
     config.encoder = "video_resnet"
     config.head = "lstm"  # or "selector_lstm", "mean", "places"

@@ -107,8 +107,8 @@ _VIDEO: dict[str, Rule] = {
     "split_seed": _integer(0, 2**31 - 1),
     "alpha": _number(lambda v: 0 < v < 1, "a number between 0 and 1"),
     "planted": (
-        lambda v: isinstance(v, tuple | list) and set(v) <= {"fast", "backwards", "object"},
-        "a tuple of 'fast', 'backwards', 'object', () for no made-up anomalies",
+        lambda v: isinstance(v, tuple | list) and set(v) <= {"speed2", "speed3", "backwards", "object"},
+        "a tuple of 'speed2', 'speed3', 'backwards', 'object', () for no made-up anomalies",
     ),
     "reconstruction_weight": _NOT_NEGATIVE,
     "lstm_size": _integer(1),
