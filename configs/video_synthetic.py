@@ -18,6 +18,16 @@ def get_config(spec: str = "") -> ConfigDict:
     config.videos = 12
     config.frame_size = (32, 64)
     config.gray = True
+    config.frame_differences = True
+    config.clip_length = 8
+    config.clips_per_epoch = 800
+    config.heldout_fraction = 0.25
+    config.planted = ("speed3", "backwards", "object")
+    config.head = "places"
+    config.cells = (4, 8)
+    config.centroid_push = 0.0
+    config.batch_size = 16
+    config.joint.epochs = 5
     for name in filter(None, spec.split(",")):
         if name not in ("quick", "reconstruct", "untrained"):
             raise ValueError(
