@@ -38,7 +38,7 @@ def base() -> ConfigDict:
     config.foreground = False  # True: frames without background, see mocca_jax.data.background
     config.frame_size = (64, 96)  # rows, columns; divisible by 32
     config.gray = False
-    config.frame_differences = False  # True: each frame less the one before is the input
+    config.frame_differences = "none"  # or "signed", "absolute": each frame less the one before is the input
     config.clip_length = 16
     config.clip_stride = 1  # frames between the clips to draw from
     config.clips_per_epoch = 400

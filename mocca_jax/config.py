@@ -99,7 +99,7 @@ _VIDEO: dict[str, Rule] = {
         "two whole numbers, rows and columns, at least 8 each",
     ),
     "gray": _BOOL,
-    "frame_differences": _BOOL,
+    "frame_differences": _choice("none", "signed", "absolute"),
     "clip_length": _integer(2),
     "clip_stride": _integer(1),
     "clips_per_epoch": _integer(1),

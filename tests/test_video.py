@@ -173,11 +173,12 @@ def test_draws_come_with_replacement_and_from_the_seed_alone():
 
 def test_differences_are_between_neighbouring_frames(rng):
     raw = rng.integers(0, 256, (2, 5, 4, 4, 1), np.uint8)
-    plain = np.asarray(clips.to_unit_range(jnp.asarray(raw), False))
-    change = np.asarray(clips.to_unit_range(jnp.asarray(raw), True))
+    plain = np.asarray(clips.to_unit_range(jnp.asarray(raw), "none"))
+    change = np.asarray(clips.to_unit_range(jnp.asarray(raw), "signed"))
     np.testing.assert_allclose(plain, raw / 255.0, rtol=1e-6)
     np.testing.assert_allclose(change[:, 3], plain[:, 3] - plain[:, 2], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(change[:, 0], change[:, 1])
+    np.testing.assert_array_equal(clips.to_unit_range(jnp.asarray(raw), "absolute"), np.abs(change))
 
 
 def timeline_of(lengths, clip_length):

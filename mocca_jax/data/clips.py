@@ -76,15 +76,19 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
     )
 
 
-def to_unit_range(raw: jax.Array, differences: bool) -> jax.Array:
+def to_unit_range(raw: jax.Array, differences: str) -> jax.Array:
     """uint8 clips `[B, T, H, W, C]` -> float32: the frames in [0, 1], or each less the one before, in [-1, 1].
 
     The first frame has none before it: it repeats the second one's difference.
+
+    Args:
+        differences: "none" for the frames, "signed", or "absolute" (blind to the direction of motion).
     """
     x = raw.astype(jnp.float32) / 255
-    if not differences:
+    if differences == "none":
         return x
     change = x[:, 1:] - x[:, :-1]
+    change = jnp.abs(change) if differences == "absolute" else change
     return jnp.concatenate([change[:, :1], change], 1)
 
 
