@@ -6,8 +6,10 @@ python -m mocca_jax.main --config=configs/video.py:ped2 --workdir=runs/ped2
 `my_videos` holds films or folders of frames, all normal; with train/ and test/ in it, test videos are scored too.
 ShanghaiTech's and UCSD's layouts are recognised, with frame labels. After the colon, joined by commas:
   folder        default: small frames, ends in about twenty minutes on two CPU cores.
-  ped2          UCSD Ped2, grey; looked for in MOCCA_DATA_DIR/ped2.
+  ped2          UCSD Ped2, grey; looked for in MOCCA_DATA_DIR/ped2. Frame differences as the input, a distance for
+                each place of the picture, the largest counts.
   shanghaitech  ShanghaiTech; `paper` gives the published sizes.
+  published     the published method at small frames: LSTM heads on frames, not on differences.
   paper         clips of 16 frames of 256x512, batch 4, code 1024, 10,000 clips per epoch, for a GPU or TPU; the
                 published program's background removal has to be done before (README).
   quick         a few minutes.
@@ -87,6 +89,21 @@ def _folder(config: ConfigDict) -> None:
 def _ped2(config: ConfigDict) -> None:
     config.data_dir = "ped2"
     config.gray = True
+    config.frame_differences = "absolute"
+    config.clip_length = 8
+    config.head = "places"
+    config.centroid_push = 0.0  # differences are near zero wherever nothing moves
+    config.batch_size = 16
+    config.clips_per_epoch = 1200
+
+
+def _published(config: ConfigDict) -> None:
+    config.frame_differences = "none"
+    config.clip_length = 16
+    config.head = "lstm"
+    config.centroid_push = 0.1
+    config.batch_size = 4
+    config.clips_per_epoch = 400
 
 
 def _shanghaitech(config: ConfigDict) -> None:
@@ -96,6 +113,7 @@ def _shanghaitech(config: ConfigDict) -> None:
 
 
 def _paper(config: ConfigDict) -> None:
+    _published(config)
     config.frame_size = (256, 512)
     config.code_size = 1024
     config.clips_per_epoch = 10_000
@@ -121,6 +139,7 @@ PRESETS = {
     "folder": _folder,
     "ped2": _ped2,
     "shanghaitech": _shanghaitech,
+    "published": _published,
     "paper": _paper,
     "quick": _quick,
     "reconstruct": _reconstruct,
