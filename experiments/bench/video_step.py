@@ -1,8 +1,9 @@
-"""Time of a joint training step on clips, ours against PyTorch on the same network, interleaved in one run.
+"""Time of a joint training step on clips, or of scoring them, ours against PyTorch on the same network in one run.
 
-python -m experiments.bench.video_step [--rounds=3] [--clip=16,256,512,3] [--batch=2] [--code=1024]
+python -m experiments.bench.video_step [--task=training] [--rounds=3] [--clip=16,256,512,3] [--batch=2] [--code=1024]
 
-All seven layers with their LSTMs, no selectors. Each variant's peak memory is printed when it ends.
+All seven layers with their LSTMs, no selectors. Each variant's peak memory is printed when it ends. Scoring takes every
+clip of a video, stride one: as many clips as frames.
 """
 
 import argparse
@@ -19,6 +20,7 @@ VARIANTS = ("torch", "torch channels-last", "ours")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="training", choices=("training", "scoring"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clip", default="16,256,512,3", help="frames, rows, columns, channels")
     parser.add_argument("--batch", type=int, default=2)
@@ -26,14 +28,17 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        sizes, name = options.worker.split("/")
-        clip, batch, code = (tuple(int(n) for n in part.split(",")) for part in sizes.split(";"))
+        what, name = options.worker.split("/")
+        task, *sizes = what.split(";")
+        clip, batch, code = (tuple(int(n) for n in part.split(",")) for part in sizes)
         make = torch_step if name.startswith("torch") else our_step
         atexit.register(report_memory, name)
-        interleaved.serve(lambda: make(clip, batch[0], code[0], name))
+        interleaved.serve(lambda: make(task, clip, batch[0], code[0], name))
         return
     print(interleaved.circumstances(clip=options.clip, batch=options.batch, code=options.code))
-    interleaved.compare(MODULE, f"{options.clip};{options.batch};{options.code}", VARIANTS, options.rounds)
+    interleaved.compare(
+        MODULE, f"{options.task};{options.clip};{options.batch};{options.code}", VARIANTS, options.rounds
+    )
 
 
 def report_memory(name: str) -> None:
@@ -41,7 +46,7 @@ def report_memory(name: str) -> None:
     print(f"{name}: peak memory {peak:.0f} MB", file=sys.stderr, flush=True)
 
 
-def torch_step(clip: tuple[int, ...], batch: int, code: int, name: str):
+def torch_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str):
     import torch
 
     from experiments.bench import torch_lenet, torch_video
@@ -54,19 +59,28 @@ def torch_step(clip: tuple[int, ...], batch: int, code: int, name: str):
     x = torch.rand(batch, channels, frames, height, width).to(memory_format=layout)
     centroids, radii = [torch.rand(100) for _ in range(7)], [torch.tensor(1.0)] * 7
 
+    @torch.no_grad()
+    def score():
+        reconstruction, features = model(x)
+        error = ((reconstruction - x) ** 2).sum((1, 2, 3, 4))
+        return [error, *(((f - c) ** 2).sum(1) for f, c in zip(features, centroids, strict=True))]
+
     def step():
         _, distances = torch_video.joint_step(model, optimizer, x, centroids, radii)
         return [torch.quantile(d.sqrt(), 0.9).item() for d in distances]
 
+    if task == "scoring":
+        model.eval()
+        return score
     return step
 
 
-def our_step(clip: tuple[int, ...], batch: int, code: int, name: str):
+def our_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str):
     import jax
     import numpy as np
 
     from configs import video
-    from mocca_jax import models, parallel, train
+    from mocca_jax import evaluate, models, parallel, train
     from mocca_jax.stages import STAGES
 
     parallel.configure(cpu_devices=0, cache_dir=None)
@@ -80,6 +94,9 @@ def our_step(clip: tuple[int, ...], batch: int, code: int, name: str):
     state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
     x = np.random.default_rng(0).random((batch, *clip), np.float32)
     x, mask = parallel.shard((x, np.ones(batch, np.float32)), mesh)
+    if task == "scoring":
+        score = evaluate.make_scorer(model, stage, lambda raw, key: raw)
+        return lambda: jax.block_until_ready(score(state, x, mask))
     compiled = train.make_step(model, stage, config, optimizer, lambda raw, key: raw, 20)
     held = [state]
 
