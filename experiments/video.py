@@ -14,7 +14,7 @@ from absl import logging
 
 from configs import video, video_synthetic
 from experiments.mvtec import append
-from mocca_jax import parallel, pipeline
+from mocca_jax import parallel, pipeline, results
 from mocca_jax.data import cache
 
 ROWS = Path(__file__).parent / "results" / "video.jsonl"
@@ -52,17 +52,28 @@ def main() -> None:
         config_file, preset, changes = VARIANTS[name]
         config = config_file.get_config(preset)
         config.update(seed=options.seed, **changes)
-        result = pipeline.run(config, options.runs / f"{name}-{options.seed}".replace(", ", "-").replace(" ", "-"))
-        append(options.rows, {"variant": name} | {field: result[field] for field in KEPT})
+        workdir = options.runs / f"{name}-{options.seed}".replace(", ", "-").replace(" ", "-")
+        result = pipeline.run(config, workdir)
+        kept = {field: result[field] for field in KEPT}
+        append(options.rows, {"variant": name, "distances": distances(workdir), **kept})
+
+
+def distances(workdir: Path) -> dict[str, list[float]]:
+    """Mean squared distance of each layer in each epoch of training."""
+    path = workdir / results.METRICS
+    epochs = [json.loads(line)["layers"] for line in path.read_text().splitlines()] if path.exists() else []
+    return {layer: [epoch[layer]["distance"] for epoch in epochs] for layer in (epochs[0] if epochs else ())}
 
 
 def table(rows: list[dict]) -> list[str]:
-    """Markdown: frame AUC of each run's scores and layers."""
-    head = ("run", "seed", "score", *(name.replace("_", ", ") for name in SCALINGS))
+    """Markdown: frame AUC of each run's scores and layers; the layers' mean distance in the first and last epoch."""
+    head = ("run", "seed", "score", *(name.replace("_", ", ") for name in SCALINGS), "distance")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
+        epochs = row["distances"]
         for score in sorted(row["frames"], key=lambda name: (name.startswith("layer"), name)):
-            figures = (f"{row['frames'][score][scaling]:.3f}" for scaling in SCALINGS)
+            figures = [f"{row['frames'][score][scaling]:.3f}" for scaling in SCALINGS]
+            figures.append(f"{epochs[score][0]:.3g} -> {epochs[score][-1]:.3g}" if score in epochs else "")
             lines.append("| " + " | ".join((row["variant"], str(row["seed"]), score, *figures)) + " |")
     return lines
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs import smoke, video_synthetic
 from configs import video as video_config
+from experiments import video as video_rows
 from mocca_jax import config as configs
 from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
@@ -413,3 +414,18 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
     assert hypersphere.squared_distance(feature, jnp.zeros((4, 96, 2))).tolist() == [18.0 / 4]
     vectors = head.apply({}, np.ones((1, 4, 5)), np.ones((1, 4, 5)), np.ones(1), False)
     assert hypersphere.squared_distance(vectors, jnp.zeros((4, 1, 5))).tolist() == [5.0]
+
+
+def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video_rows, "VARIANTS", {"small": (smoke, "clip", {"layers": (1,)})})
+    arguments = ["video", "--variants", "small", "--runs", str(tmp_path / "runs"), "--rows", str(tmp_path / "rows")]
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", arguments)
+        video_rows.main()
+    assert len((tmp_path / "rows").read_text().splitlines()) == 1
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", [*arguments, "--table"])
+    video_rows.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| run | seed | score | micro, unscaled |") and len(lines) == 2 + 4
+    assert all(line.count("|") == lines[0].count("|") for line in lines[1:])
