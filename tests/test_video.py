@@ -417,6 +417,7 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
 
 
 def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video_rows.parallel, "configure", lambda *settings: None)  # JAX has started
     monkeypatch.setattr(video_rows, "VARIANTS", {"small": (smoke, "clip", {"layers": (1,)})})
     arguments = ["video", "--variants", "small", "--runs", str(tmp_path / "runs"), "--rows", str(tmp_path / "rows")]
     for _ in range(2):
