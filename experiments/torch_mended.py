@@ -48,7 +48,7 @@ def load(normal_class: int):
     cifar = data.load(config)
 
     def tensor(split):
-        image = np.asarray(cifar.preprocess(np.asarray(split.images), None))
+        image = np.asarray(cifar.inputs.preprocess(np.asarray(split.images)))
         return torch.from_numpy(image.transpose(0, 3, 1, 2).copy()).to(memory_format=torch.channels_last)
 
     return tensor(cifar.train), tensor(cifar.test), cifar.test.labels

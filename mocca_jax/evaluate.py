@@ -33,22 +33,35 @@ class Scores:
         return Scores(self.combined[which], layers, tuple(term[which] for term in self.terms))
 
 
-def make_scorer(model: AutoEncoder, stage: Stage, preprocess) -> Callable:
-    """A compiled `(state, raw, mask) -> {name: [B]}`: squared distances per layer, `reconstruction` errors, or both."""
+def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, image, mask) -> dict[str, jax.Array]:
+    """What a trained model says of units: `{name: [B]}`, larger = more anomalous. Pure.
+
+    Each layer's term of Eq. 6 and their mean, `one_class`, where the stage has centroids; the `reconstruction` error
+    where it decodes.
+    """
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
+    parts = {}
+    if stage.has_centroids:
+        found = distances(features_of(sown), state.centroids)
+        parts = scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm)
+        parts[ONE_CLASS] = scores.combine(parts)
+    return parts | ({RECONSTRUCTION: losses.reconstruction_error(made, image)} if stage.decodes else {})
+
+
+def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
+    """A compiled `(state, raw, mask) -> {name: [B]}`: `unit_scores` of raw units."""
 
     @jax.jit
-    def score(params, batch_stats, centroids, rng, raw, mask):
-        image = preprocess(raw, jax.random.wrap_key_data(rng))
-        variables = {"params": params, "batch_stats": batch_stats}
-        made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
-        found = distances(features_of(sown), centroids) if stage.has_centroids else {}
-        return found | ({RECONSTRUCTION: losses.reconstruction_error(made, image)} if stage.decodes else {})
+    def score(state, raw, mask):
+        return unit_scores(model, stage, config, state, preprocess(raw, jax.random.wrap_key_data(state.rng)), mask)
 
-    return lambda state, raw, mask: score(state.params, state.batch_stats, state.centroids, state.rng, raw, mask)
+    # The optimiser's state, which scoring does not use, stays out of the program.
+    return lambda state, raw, mask: score(state.replace(opt_state=()), raw, mask)
 
 
 def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh) -> Scores:
-    """Eq. 6 over a split. The error of reconstruction takes the place of a layer where it is the score."""
+    """The scores of a split's samples."""
     found: dict[str, list[np.ndarray]] = {}
     padded = parallel.padded(config.batch_size, mesh)
     for batch in batching.in_order(split, config.batch_size, padded):
@@ -57,36 +70,43 @@ def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: st
         for name, values in jax.device_get(scorer(state, placed["image"], placed["mask"])).items():
             found.setdefault(name, []).append(values[:real])
     units = {name: np.concatenate(parts) for name, parts in found.items()}
-    error = units.pop(RECONSTRUCTION, None)
-    parts = {}
-    if units:
-        layers = scores.layer_scores(
-            units, jax.device_get(state.radii), boundary=config.boundary, norm=config.score_norm
-        )
-        parts = {**layers, ONE_CLASS: scores.combine(layers)}
-    if error is not None:
-        parts[RECONSTRUCTION] = error
+    return of_samples(units, aggregate, split.timeline or split.sample_of_unit, config)
+
+
+def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> Scores:
+    """Scores of units -> scores of samples.
+
+    Args:
+        units: what `unit_scores` gives, over all units.
+        aggregate: a name in `scores.AGGREGATES`; `where` is its second argument.
+        config: says which part is the score.
+    """
     to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
-    where = split.timeline or split.sample_of_unit
-    samples = {name: to_samples(np.asarray(values), where) for name, values in parts.items()}
+    samples = {name: to_samples(np.asarray(values), where) for name, values in units.items()}
     combined = samples[RECONSTRUCTION if config.score == RECONSTRUCTION else ONE_CLASS]
-    if error is None:
+    if RECONSTRUCTION not in samples:
         samples.pop(ONE_CLASS)
     return Scores(combined, samples)
 
 
-def standardized(found: Scores, reference: Scores) -> Scores:
-    """Combined = the sum of one-class score and reconstruction error, each in deviations from `reference`'s mean.
+Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term
 
-    `reference`: scores of held-out normal samples. Differs from the paper, which adds the two after scaling each
-    by its extremes over the test video.
+
+def scale_of(reference: Scores) -> Scale:
+    """Mean and standard deviation of one-class score and reconstruction error over held-out normal samples."""
+    return {
+        name: (float(reference.layers[name].mean()), float(reference.layers[name].std()))
+        for name in (ONE_CLASS, RECONSTRUCTION)
+    }
+
+
+def standardized(found: Scores, scale: Scale) -> Scores:
+    """Combined = the sum of one-class score and reconstruction error, each in deviations from its mean.
+
+    Differs from the paper, which adds the two after scaling each by its extremes over the test video.
     """
-
-    def deviations(name: str) -> np.ndarray:
-        normal = reference.layers[name]
-        return (found.layers[name] - normal.mean()) / max(float(normal.std()), np.finfo(np.float32).tiny)
-
-    terms = deviations(ONE_CLASS), deviations(RECONSTRUCTION)
+    least = np.finfo(np.float32).tiny
+    terms = tuple((found.layers[name] - mean) / max(spread, least) for name, (mean, spread) in scale.items())
     return Scores(sum(terms), found.layers, terms)
 
 

@@ -4,15 +4,16 @@ The test set has no say in either: its masks are looked at once, for the figures
 """
 
 import math
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from mocca_jax import evaluate, maps, metrics, overlays
+from mocca_jax import evaluate, examples, maps, metrics, overlays
 from mocca_jax import threshold as thresholds
-from mocca_jax.data import Split
+from mocca_jax.data import Dataset, Split
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 
@@ -21,30 +22,36 @@ EXAMPLES = 16  # made-up defects drawn where there is no test set
 OVERLAYS, MAPS = "overlays", "maps"
 
 
-Largest = dict[str, np.ndarray]
+@dataclass(frozen=True)
+class Localized:
+    """The maps of a run.
+
+    `result`: `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the
+    largest of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
+    figures on the masks of the test set, or None. `largest {split: [S]}`: the largest value of each map. `statistics`:
+    what the chosen method knows of the fit images. Without maps, `result` is None and the others are empty.
+    """
+
+    result: dict[str, Any] | None = None
+    largest: dict[str, np.ndarray] = field(default_factory=dict)
+    statistics: maps.Statistics = field(default_factory=dict)
 
 
-def run(
-    context: maps.Context, scores: dict[str, evaluate.Scores], workdir: Path
-) -> tuple[dict[str, Any] | None, Largest]:
-    """Anomaly maps of a trained run.
+def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scores], workdir: Path) -> Localized:
+    """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
 
     Args:
-        context: the run.
+        context: the trained model.
+        dataset: that it was trained on.
         scores: of the splits `heldout` and `test`, where there are such.
         workdir: gets `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`).
-
-    Returns:
-        `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the largest
-        of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
-        figures on the masks of the test set, or None. None where no maps are wanted or nothing is held out. And the
-        largest value of each map, `{split: [S]}`.
     """
-    dataset, config = context.dataset, context.config
+    config = context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
-        return None, {}
+        return Localized()
     logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
-    made = {name: maps.METHODS[name](context) for name in config.maps}
+    statistics = {name: maps.fit(name, context, dataset.train.pictures) for name in config.maps}
+    made = {name: maps.make(name, context, statistics[name]) for name in config.maps}
     defects = dataset.defects.pictures
     candidates, normals, damaged = {}, {}, {}
     for name, method in made.items():
@@ -61,8 +68,10 @@ def run(
     writer = _Writer(workdir, overlays.Scale(ordinary, threshold))
     if dataset.test is None:
         writer.all(made[chosen], dataset.defects, np.arange(min(len(defects), config.overlays, EXAMPLES)), None)
-        return result, largest
-    drawn = np.argsort(-scores["test"].combined, kind="stable")[: config.overlays]
+        return Localized(result, largest, statistics[chosen])
+    order = np.argsort(-scores["test"].combined, kind="stable")
+    worth = examples.chosen(scores["test"].combined, np.asarray(dataset.test.labels)) if config.overlays else order[:0]
+    drawn = np.union1d(order[: config.overlays], worth)
     found = writer.all(made[chosen], dataset.test, drawn, scores["test"].combined)
     figures = measure(found, dataset.test.pictures)
     largest["test"] = _largest(found)
@@ -71,7 +80,7 @@ def run(
         for kind, label in (("normal", 0), ("anomalous", 1)):
             of_kind = largest["test"][dataset.test.labels == label]
             figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
-    return result | {"test": figures}, largest
+    return Localized(result | {"test": figures}, largest, statistics[chosen])
 
 
 def _largest(found: list[np.ndarray]) -> np.ndarray:
@@ -109,7 +118,7 @@ class _Writer:
 
     def all(self, method: maps.Maps, split: Split, drawn: np.ndarray, scores: np.ndarray | None) -> list[np.ndarray]:
         """The maps of a split; those of the samples `drawn` are written."""
-        found, wanted, names = [], set(drawn.tolist()), file_names(split.samples)
+        found, wanted, names = [], set(drawn.tolist()), examples.file_names(split.samples)
         for index, values in enumerate(method(split.pictures)):
             found.append(values)
             if index in wanted:
@@ -131,9 +140,3 @@ class _Writer:
                     overlays.draw(path, picture, values, split.pictures.mask(index), self.scale, title)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error}. Scores and checkpoints are untouched.") from error
-
-
-def file_names(samples: list[str]) -> list[str]:
-    """The samples' names without their endings, or with them where two would fall together."""
-    short = [str(PurePosixPath(sample).with_suffix("")) for sample in samples]
-    return short if len(set(short)) == len(short) else samples

@@ -1,13 +1,15 @@
 """Anomaly maps: where in a picture the anomaly is. The paper has none; these are what its networks support.
 
-A method is a function `(Context) -> Maps`; a `Maps` takes `Pictures` and yields one map `[rows, columns]` per
-picture, at the resolution that the network sees; larger = more anomalous. To add one, write such a function and
-name it in `METHODS`.
+A method is a pure function `(context, raw [B, h, w, C], state, statistics) -> [B, h, w]` of pictures or, except
+`features`, their patches, whose maps are averaged where they overlap; larger = more anomalous. `statistics` is what
+`fit` gathers from the normal pictures once, stored with the model; empty for most. To add a method, write such a
+function and name it in `METHODS`, and in `FITS` what it needs to know of normal pictures.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,13 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from mocca_jax import evaluate, losses, models, normal_features, parallel, scores
-from mocca_jax.data import Dataset, views
+from mocca_jax import evaluate, models, normal_features, parallel
+from mocca_jax.data import views
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.models import layer_name
-from mocca_jax.train import TrainState, distances, features_of
+from mocca_jax.stages import STAGES, Stage
+from mocca_jax.train import TrainState, features_of
 
 Maps = Callable[[Pictures], Iterator[np.ndarray]]
+Statistics = dict[str, normal_features.Normal]  # by layer
 
 SMOOTHING = 4.0  # pixels, standard deviation
 POOLED = 32  # fit images for statistics over all positions: thousands of positions each
@@ -29,78 +34,60 @@ POOLED = 32  # fit images for statistics over all positions: thousands of positi
 
 @dataclass(frozen=True)
 class Context:
-    """A trained run: what every method starts from. `model` is the one that the last stage used."""
+    """A trained model: what every method starts from. `model` is the one that the last stage used."""
 
     model: models.AutoEncoder
     state: TrainState
-    dataset: Dataset
+    inputs: Inputs
     config: Any
     mesh: Any
 
     @property
-    def variables(self) -> dict:
-        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+    def stage(self) -> Stage:
+        return STAGES[self.config.stages[-1]]
 
 
-def features(context: Context) -> Maps:
+def features(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
     """How unusual the features are at each position, among all positions of the fit images.
 
     The Mahalanobis distance of the features to their mean, as in PaDiM (Defard et al. 2021), mean over the
-    selected layers that are maps.
+    selected layers that are maps. `positions` compares each position with its own mean: for parts that lie alike;
+    `scaled_positions` does so in units of the distance that is usual at each position: where edges vary most.
     """
-    return _mahalanobis(context, own_mean=False, own_scale=False)
+    layers, network = map_layers(context.config), models.network(context.config)
+    found = 0.0
+    for layer, x in zip(layers, _activations(context, _variables(state), raw).values(), strict=True):
+        d = normal_features.distance(x, statistics[layer_name(layer)])
+        up, across = (
+            _interpolation(raw.shape[1 + axis], d.shape[1 + axis], *network.cell_centre(layer)) for axis in (0, 1)
+        )
+        found = found + up[None] @ d @ across.T[None]
+    return found / len(layers)
 
 
-def positions(context: Context) -> Maps:
-    """As `features`, each position compared with its own mean over the fit images: for parts that lie alike."""
-    return _mahalanobis(context, own_mean=True, own_scale=False)
-
-
-def scaled_positions(context: Context) -> Maps:
-    """As `positions`, in units of the distance that is usual at each position: where edges vary most."""
-    return _mahalanobis(context, own_mean=True, own_scale=True)
-
-
-def gradient(context: Context) -> Maps:
+def gradient(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
     """How much each pixel moves the score: the gradient's magnitude, summed over colours."""
-
-    def magnitude(state, raw):
-        image = context.dataset.preprocess(raw, jax.random.wrap_key_data(state.rng))
-
-        def total(image):
-            return _unit_scores(context, state, image).sum()
-
-        return jnp.abs(jax.grad(total)(image)).sum(-1)
-
-    return _from_units(context, magnitude, context.dataset.patch, SMOOTHING)
+    image = context.inputs.preprocess(raw)
+    return jnp.abs(jax.grad(lambda image: _unit_scores(context, state, image).sum())(image)).sum(-1)
 
 
-def patches(context: Context) -> Maps:
+def patches(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
     """The scores of patches at a stride of `map_stride` pixels, averaged where they overlap. Textures only."""
-    side = context.dataset.patch
-
-    def score(state, raw):
-        image = context.dataset.preprocess(raw, jax.random.wrap_key_data(state.rng))
-        return jnp.broadcast_to(_unit_scores(context, state, image)[:, None, None], raw.shape[:3])
-
-    return _from_units(context, score, min(context.config.map_stride, side), SMOOTHING)
+    found = _unit_scores(context, state, context.inputs.preprocess(raw))
+    return jnp.broadcast_to(found[:, None, None], raw.shape[:3])
 
 
-def reconstruction(context: Context) -> Maps:
+def reconstruction(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
     """The squared error of the reconstruction, summed over colours."""
-
-    def error(state, raw):
-        image = context.dataset.preprocess(raw, jax.random.wrap_key_data(state.rng))
-        mask = jnp.ones(len(image))
-        return jnp.square(context.model.apply(_variables(state), image, mask, False) - image).sum(-1)
-
-    return _from_units(context, error, context.dataset.patch, SMOOTHING)
+    image = context.inputs.preprocess(raw)
+    made = context.model.apply(_variables(state), image, jnp.ones(len(image)), False)
+    return jnp.square(made - image).sum(-1)
 
 
-METHODS: dict[str, Callable[[Context], Maps]] = {
+METHODS: dict[str, Callable[..., jax.Array]] = {
     "features": features,
-    "positions": positions,
-    "scaled_positions": scaled_positions,
+    "positions": features,
+    "scaled_positions": features,
     "gradient": gradient,
     "patches": patches,
     "reconstruction": reconstruction,
@@ -119,6 +106,54 @@ def check(config) -> None:
             raise ValueError("maps: 'reconstruction' needs score = 'reconstruction', where the decoder is kept")
 
 
+def fit(name: str, context: Context, fitted: Pictures) -> Statistics:
+    """What the method `name` needs to know of the normal pictures `fitted`."""
+    return FITS[name](context, fitted) if name in FITS else {}
+
+
+def make(name: str, context: Context, statistics: Statistics) -> Maps:
+    """The maps of a method: takes `Pictures`, yields one map `[rows, columns]` each, as large as the network's view."""
+    mesh = context.mesh
+    held = parallel.replicate((context.state.replace(opt_state=()), statistics), mesh)
+    compiled = jax.jit(lambda held, raw: METHODS[name](context, raw, *held))
+    of_patches = context.inputs.patch and name not in FITS
+    side, stride = context.inputs.patch, patch_stride(name, context)
+
+    def maps(pictures: Pictures) -> Iterator[np.ndarray]:
+        size = _pictures_per_batch(pictures, context)
+        for start in range(0, len(pictures), 1 if of_patches else size):
+            rows = np.arange(start, min(start + (1 if of_patches else size), len(pictures)))
+            raw = pictures.images[rows]
+            if not of_patches:
+                for row, found in zip(rows, _in_batches(compiled, held, raw, size, mesh), strict=True):
+                    height, width = pictures.sizes[row]
+                    yield smoothed(found[:height, :width])
+                continue
+            corners = views.patch_corners(pictures.sizes[rows], side, stride)
+            units = views.Patches(raw, corners, side)[np.arange(len(corners))]
+            total = np.zeros(tuple(np.maximum(pictures.sizes[start], side)), np.float64)
+            count = np.zeros_like(total)
+            batch = context.config.batch_size
+            for (_, top, left), found in zip(corners, _in_batches(compiled, held, units, batch, mesh), strict=True):
+                place = np.s_[top : top + side, left : left + side]
+                total[place] += found
+                count[place] += 1
+            yield smoothed((total / count).astype(np.float32))
+
+    return maps
+
+
+def patch_stride(name: str, context: Context) -> int:
+    """Pixels between the patches that a map is put together from."""
+    side = context.inputs.patch
+    return min(context.config.map_stride, side) if name == "patches" else side
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """A map `[rows, columns]`, Gaussian of `SMOOTHING` pixels, mirrored at the edges."""
+    return ndimage.gaussian_filter(values, SMOOTHING)
+
+
 def map_layers(config) -> tuple[int, ...]:
     """The selected layers that are maps, or the deepest map below the selected ones."""
     found = models.network(config).MAPS
@@ -132,69 +167,34 @@ def _variables(state: TrainState) -> dict:
 
 def _unit_scores(context: Context, state: TrainState, image: jax.Array) -> jax.Array:
     """The score `[B]` of each unit: Eq. 6, or the error of reconstruction."""
-    config, mask = context.config, jnp.ones(len(image))
-    if config.score == evaluate.RECONSTRUCTION:
-        return losses.reconstruction_error(context.model.apply(_variables(state), image, mask, False), image)
-    _, sown = context.model.apply(_variables(state), image, mask, False, method="encode", mutable=["features"])
-    found = distances(features_of(sown), state.centroids)
-    return scores.combine(scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm))
-
-
-def _from_units(context: Context, values: Callable, stride: int, smoothing: float) -> Maps:
-    """Maps put together from `values(state, raw [B, h, w, 3]) -> [B, h, w]` of whole pictures or their patches."""
-    compiled, mesh, size = jax.jit(values), context.mesh, context.config.batch_size
-    side = context.dataset.patch
-    state = parallel.replicate(context.state, mesh)
-
-    def maps(pictures: Pictures) -> Iterator[np.ndarray]:
-        for index in range(0, len(pictures), 1 if side else size):
-            chosen = np.arange(index, min(index + (1 if side else size), len(pictures)))
-            raw = pictures.images[chosen]
-            if not side:
-                for row, found in zip(chosen, _in_batches(compiled, state, raw, size, mesh), strict=True):
-                    rows, columns = pictures.sizes[row]
-                    yield ndimage.gaussian_filter(found[:rows, :columns], smoothing)
-                continue
-            corners = views.patch_corners(pictures.sizes[chosen], side, stride)
-            units = views.Patches(raw, corners, side)[np.arange(len(corners))]
-            total = np.zeros(tuple(np.maximum(pictures.sizes[index], side)), np.float64)
-            count = np.zeros_like(total)
-            for (_, top, left), found in zip(corners, _in_batches(compiled, state, units, size, mesh), strict=True):
-                place = np.s_[top : top + side, left : left + side]
-                total[place] += found
-                count[place] += 1
-            yield ndimage.gaussian_filter((total / count).astype(np.float32), smoothing)
-
-    return maps
+    parts = evaluate.unit_scores(context.model, context.stage, context.config, state, image, jnp.ones(len(image)))
+    return parts[evaluate.RECONSTRUCTION if context.config.score == evaluate.RECONSTRUCTION else evaluate.ONE_CLASS]
 
 
 def _in_batches(compiled: Callable, state: Any, raw: np.ndarray, size: int, mesh: Any) -> Iterator[np.ndarray]:
     """`compiled(state, batch)` over `raw`, one result per row."""
-    padded = parallel.padded(size, mesh)
     for start in range(0, len(raw), size):
         part = raw[start : start + size]
-        batch = np.zeros((padded, *raw.shape[1:]), raw.dtype)
+        batch = np.zeros((parallel.bucket(len(part), size, mesh), *raw.shape[1:]), raw.dtype)
         batch[: len(part)] = part
         yield from np.asarray(compiled(state, parallel.shard(batch, mesh)))[: len(part)]
 
 
-def _mahalanobis(context: Context, own_mean: bool, own_scale: bool) -> Maps:
-    config, dataset, mesh = context.config, context.dataset, context.mesh
-    layers = map_layers(config)
-    network = models.network(config)
-    with_activations = models.build(config, dataset.image_shape, layers, head="activation")
-    variables = parallel.replicate(context.variables, mesh)
-    fitted = dataset.train.pictures
+def _activations(context: Context, variables: dict, raw: jax.Array) -> dict[str, jax.Array]:
+    """`{layer: [B, h, w, C]}` of the layers that maps are made of."""
+    model = models.build(context.config, context.inputs.shape, map_layers(context.config), head="activation")
+    image, mask = context.inputs.preprocess(raw), jnp.ones(len(raw))
+    _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
+    return features_of(sown)
+
+
+def _fit(context: Context, fitted: Pictures, own_mean: bool, own_scale: bool) -> Statistics:
+    layers, mesh, network = map_layers(context.config), context.mesh, models.network(context.config)
+    variables = parallel.replicate(_variables(context.state), mesh)
+    activations = jax.jit(partial(_activations, context))
     size = _pictures_per_batch(fitted, context)
     used = len(fitted) if own_mean else min(len(fitted), POOLED)
     chosen = np.linspace(0, len(fitted) - 1, used).round().astype(int)
-
-    @jax.jit
-    def activations(variables, raw):
-        image = dataset.preprocess(raw, jax.random.key(0))
-        mask = jnp.ones(len(image))
-        _, sown = with_activations.apply(variables, image, mask, False, method="encode", mutable=["features"])
-        return features_of(sown)
 
     def passes() -> Iterator[dict[str, tuple[jax.Array, jax.Array]]]:
         for start in range(0, used, size):
@@ -207,34 +207,19 @@ def _mahalanobis(context: Context, own_mean: bool, own_scale: bool) -> Maps:
                 batch[layer_name(layer)] = x, parallel.shard(real, mesh)
             yield batch
 
-    normal = parallel.replicate(normal_features.fit(passes, own_mean, own_scale), mesh)
+    return jax.device_get(normal_features.fit(passes, own_mean, own_scale))
 
-    @jax.jit
-    def distance(variables, normal, raw):
-        found = 0.0
-        for layer, x in zip(layers, activations(variables, raw).values(), strict=True):
-            d = normal_features.distance(x, normal[layer_name(layer)])
-            up, across = (
-                _interpolation(raw.shape[1 + axis], d.shape[1 + axis], *network.cell_centre(layer)) for axis in (0, 1)
-            )
-            found = found + up[None] @ d @ across.T[None]
-        return found / len(layers)
 
-    def maps(pictures: Pictures) -> Iterator[np.ndarray]:
-        size = _pictures_per_batch(pictures, context)
-        for start in range(0, len(pictures), size):
-            rows = np.arange(start, min(start + size, len(pictures)))
-            found = _in_batches(lambda v, raw: distance(v, normal, raw), variables, pictures.images[rows], size, mesh)
-            for row, whole in zip(rows, found, strict=True):
-                height, width = pictures.sizes[row]
-                yield ndimage.gaussian_filter(whole[:height, :width], SMOOTHING)
-
-    return maps
+FITS: dict[str, Callable[[Context, Pictures], Statistics]] = {
+    "features": partial(_fit, own_mean=False, own_scale=False),
+    "positions": partial(_fit, own_mean=True, own_scale=False),
+    "scaled_positions": partial(_fit, own_mean=True, own_scale=True),
+}
 
 
 def _pictures_per_batch(pictures: Pictures, context: Context) -> int:
     """As many pictures as hold the pixels of one training batch, at least one."""
-    height, width = context.dataset.image_shape[:2]
+    height, width = context.inputs.shape[:2]
     return max(1, context.config.batch_size * height * width // math.prod(pictures.images.shape[1:3]))
 
 

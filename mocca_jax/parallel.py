@@ -45,6 +45,11 @@ def padded(batch_size: int, mesh: Mesh) -> int:
     return math.ceil(batch_size / mesh.size) * mesh.size
 
 
+def bucket(count: int, most: int, mesh: Mesh) -> int:
+    """The batch that `count` units are padded to: a power of two, at most `padded(most)`, so that few are compiled."""
+    return padded(min(1 << max(count - 1, 0).bit_length(), most), mesh)
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of every array on every device."""
     return _place(tree, NamedSharding(mesh, PartitionSpec()))

@@ -20,6 +20,7 @@ from mocca_jax import config as configs
 from mocca_jax import (
     data,
     evaluate,
+    examples,
     handover,
     interrupts,
     localize,
@@ -27,22 +28,35 @@ from mocca_jax import (
     maps,
     models,
     parallel,
+    report,
     results,
     train,
 )
+from mocca_jax.bundle import FILE as DETECTOR
+from mocca_jax.bundle import MapScale
 from mocca_jax.checkpoint import Checkpoints, describe
 from mocca_jax.data import batching
+from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.stages import STAGES, Stage
+from mocca_jax.threshold import Calibration
+
+SAMPLES = 4  # kept with the trained model, to compare exported files on
 
 
-def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def run(
+    config,
+    workdir: str | Path,
+    on_first_step: Callable[[], None] = lambda: None,
+    load: Callable[[Any], data.Dataset] = data.load,
+) -> dict[str, Any]:
     """Trains and evaluates what the config describes; leaves everything in `workdir`.
 
     Args:
         config: see `configs/`.
         workdir: a new folder, or one that this config was run in before.
         on_first_step: called once, when the first training step of this process was dispatched.
+        load: makes the data set of a config.
 
     Returns:
         The content of `result.json`.
@@ -54,14 +68,14 @@ def run(config, workdir: str | Path, on_first_step: Callable[[], None] = lambda:
     workdir = Path(workdir)
     configs.check(config)
     finished = _finished_result(config, workdir)
-    if finished:
+    if finished and (workdir / DETECTOR).exists():
         logging.info("%s holds the finished run of this config", workdir)
         return finished
     try:
         stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
         maps.check(config)
-        dataset = data.load(config)
-        models.build(config, dataset.image_shape, tuple(config.layers))
+        dataset = load(config)
+        models.build(config, dataset.inputs.shape, tuple(config.layers))
     except ValueError as error:
         raise UserError(str(error)) from error
     _claim(config, workdir)
@@ -97,13 +111,13 @@ class _Run:
         steps = batching.steps_per_epoch(dataset.train.per_epoch, config.batch_size)
         model = self.model(stage)
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
-        variables = models.init_variables(model, dataset.image_shape, key, stage.method)
+        variables = models.init_variables(model, dataset.inputs.shape, key, stage.method)
         if previous is not None and config.transfer:
             source = {"params": previous.params, "batch_stats": previous.batch_stats}
             variables, self.transferred = handover.transfer_encoder(source, variables)
             logging.info("handed over %d/%d encoder arrays", self.transferred, self.transferred)
         optimizer = train.make_optimizer(settings, steps)
-        shapes = self.feature_shapes(model, variables) if stage.has_centroids else {}
+        shapes = train.feature_shapes(model, variables, dataset.inputs.shape) if stage.has_centroids else {}
         state = train.create_state(variables, optimizer, shapes, key)
         checkpoints = Checkpoints(self.workdir / "checkpoints" / stage.name)
         progress = loop.Progress()
@@ -118,7 +132,7 @@ class _Run:
 
         def on_epoch(epoch: int, means: dict[str, float], state) -> None:
             rate = float(schedule(epoch * steps))
-            self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **nest(means)})
+            self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **results.nest(means)})
 
         plan = loop.Plan(
             stage=stage.name,
@@ -140,17 +154,7 @@ class _Run:
 
     def model(self, stage: Stage) -> models.AutoEncoder:
         layers = tuple(self.config.layers) if stage.has_centroids else ()
-        return models.build(self.config, self.dataset.image_shape, layers)
-
-    def feature_shapes(self, model: models.AutoEncoder, variables: dict) -> dict[str, tuple[int, ...]]:
-        """Of one unit."""
-        image = np.zeros((2, *self.dataset.image_shape), np.float32)
-
-        def features(variables):
-            return model.apply(variables, image, np.ones(2), False, method="encode", mutable=["features"])[1]
-
-        shapes = train.features_of(jax.eval_shape(features, variables))
-        return {name: shape.shape[1:] for name, shape in shapes.items()}
+        return models.build(self.config, self.dataset.inputs.shape, layers)
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
         size = self.config.batch_size
@@ -164,24 +168,28 @@ class _Run:
         config, dataset = self.config, self.dataset
         began = time.monotonic()
         model = self.model(stage)
-        scorer = evaluate.make_scorer(model, stage, dataset.preprocess)
+        scorer = evaluate.make_scorer(model, stage, dataset.inputs.preprocess, config)
         splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
         scores = {
             name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
             for name, split in splits.items()
             if split
         }
+        scale: evaluate.Scale = {}
         if config.score == "combined":
-            scores = {name: evaluate.standardized(found, scores["heldout"]) for name, found in scores.items()}
+            scale = evaluate.scale_of(scores["heldout"])
+            scores = {name: evaluate.standardized(found, scale) for name, found in scores.items()}
         self.seconds["evaluation"] = time.monotonic() - began
-        context = maps.Context(model, state, dataset, config, self.mesh)
-        localized, largest = localize.run(context, scores, self.workdir)
-        if localized:
+        context = maps.Context(model, state, dataset.inputs, config, self.mesh)
+        localized = localize.run(context, dataset, scores, self.workdir)
+        if localized.result:
             self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
             if name in scores:
-                results.write_scores(self.workdir / path, splits[name], scores[name], normals, largest.get(name))
+                results.write_scores(
+                    self.workdir / path, splits[name], scores[name], normals, localized.largest.get(name)
+                )
         labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
         both = {0, 1} <= set(np.unique(labels))
         soft_or_hard = config.boundary if config.score == "distance" else None
@@ -198,7 +206,7 @@ class _Run:
             "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
             "planted": planted,
             "threshold": results.threshold(normals, scores.get("test"), labels, config),
-            "maps": localized,
+            "maps": localized.result,
             "paper_auc": dataset.paper_auc.get(soft_or_hard),
             "samples": {
                 "train": len(dataset.train),
@@ -214,26 +222,34 @@ class _Run:
             "config": configs.as_dict(config),
             **results.circumstances(),
         }
+        _detector(config, dataset, state, normals, scale, localized).save(self.workdir / DETECTOR)
+        if "test" in scores and not localized.result:
+            examples.write(self.workdir, dataset.test, examples.chosen(scores["test"].combined, labels))
         results.write_json(self.workdir / results.RESULT, result)
+        report.write(self.workdir)
         return result
+
+
+def _detector(config, dataset: data.Dataset, state, normals, scale, localized: localize.Localized) -> Detector:
+    found, fitted = localized.result, dataset.train.pictures or dataset.train
+    return Detector(
+        config,
+        dataset.inputs,
+        dataset.aggregate,
+        state,
+        calibration=Calibration(normals, config.alpha) if normals is not None else None,
+        scale=scale,
+        map_scale=MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
+        map_statistics=localized.statistics,
+        description=dataset.description,
+        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
+    )
 
 
 def _planted(normal: evaluate.Scores, planted: evaluate.Scores, split: data.Split) -> dict[str, dict]:
     """Held-out videos against the same with made-up anomalies, each kind of them by itself."""
     kinds = np.array([name.split()[0] for name in split.samples])
     return {kind: evaluate.contrast(normal, planted.only(kinds == kind)) for kind in np.unique(kinds).tolist()}
-
-
-def nest(flat: dict[str, float]) -> dict[str, Any]:
-    """`{"layers/layer0/radius": 1}` -> `{"layers": {"layer0": {"radius": 1}}}`."""
-    tree: dict[str, Any] = {}
-    for name, value in flat.items():
-        *path, last = name.split("/")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return tree
 
 
 def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:

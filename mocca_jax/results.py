@@ -26,7 +26,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scik
 
 def write_json(path: Path, value: Any) -> None:
     """Writes the file whole or not at all."""
-    _write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -37,7 +37,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged ({error}). Restore it, or take another workdir.") from error
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UserError: it cannot be written; what was there before is untouched.
+    """
     draft = path.with_name(f".{path.name}.draft")
     try:
         with open(draft, "w", newline="") as file:
@@ -63,7 +68,7 @@ class MetricsLog:
         if not self.path.exists():
             return
         lines = self.path.read_text().splitlines(keepends=True)
-        _write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
+        write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
 
     def write(self, row: dict[str, Any]) -> None:
         try:
@@ -108,6 +113,18 @@ def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     return pairs
 
 
+def nest(flat: dict[str, float]) -> dict[str, Any]:
+    """`{"layers/layer0/radius": 1}` -> `{"layers": {"layer0": {"radius": 1}}}`."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split("/")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
 def write_scores(
     path: Path,
     split: Split,
@@ -126,7 +143,7 @@ def write_scores(
     writer.writerow(["sample", "label", *columns])
     for i, sample in enumerate(split.samples):
         writer.writerow([sample, int(split.labels[i]), *(repr(float(values[i])) for values in columns.values())])
-    _write_whole(path, out.getvalue())
+    write_whole(path, out.getvalue())
 
 
 def threshold(heldout: np.ndarray | None, test: evaluate.Scores | None, labels: np.ndarray, config) -> dict | None:

@@ -39,3 +39,58 @@ def conformal_threshold(heldout: np.ndarray, alpha: float) -> tuple[float, float
     rank = int(np.ceil((count + 1) * (1 - alpha) - 1e-9))
     rank = min(max(rank, 1), count)
     return float(np.sort(heldout)[rank - 1]), (count + 1 - rank) / (count + 1)
+
+
+def needed(alpha: float) -> int:
+    """Held-out samples below which no score at all could reach a p-value of `alpha`.
+
+    Example:
+        >>> needed(0.05), needed(0.01)
+        (19, 99)
+    """
+    return int(np.ceil(1 / alpha - 1e-9)) - 1
+
+
+class Calibration:
+    """Decisions from the scores of held-out normal samples.
+
+    Args:
+        heldout: `[n]`, n at least 1.
+        alpha: at most this share of good samples may be flagged.
+    """
+
+    def __init__(self, heldout: np.ndarray, alpha: float):
+        self.heldout, self.alpha = np.sort(np.asarray(heldout, np.float64)), alpha
+        self.threshold, self.promised = conformal_threshold(self.heldout, alpha)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """See `p_values`."""
+        return p_values(scores, self.heldout)
+
+    def is_anomalous(self, scores: np.ndarray, alpha: float | None = None) -> np.ndarray:
+        """p-value at most alpha, `[S]` of bool; by default the run's own alpha.
+
+        Raises:
+            ValueError: alpha is not in (0, 1), or too small for the number of held-out samples.
+        """
+        alpha = self.alpha if alpha is None else alpha
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha = {alpha}: it is a share of good samples, above 0 and below 1")
+        count = len(self.heldout)
+        if count < needed(alpha):
+            raise ValueError(
+                f"alpha = {alpha} takes {needed(alpha)} held-out normal samples; this model has {count}, with which "
+                f"the smallest alpha is {1 / (count + 1):.4g}. Train with more normal samples or a larger "
+                "heldout_fraction, or take a larger alpha."
+            )
+        return self.p_values(scores) <= alpha + 1e-12
+
+    def relative(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on a scale to read: 0 = the median held-out sample, 1 = the threshold. Increasing, never cut off.
+
+        Example:
+            >>> Calibration(np.arange(1.0, 20.0), 0.1).relative(np.array([10.0, 18.0, 34.0])).tolist()
+            [0.0, 1.0, 3.0]
+        """
+        middle = float(np.median(self.heldout))
+        return (np.asarray(scores, np.float64) - middle) / ((self.threshold - middle) or 1.0)

@@ -131,6 +131,17 @@ def features_of(collections: dict) -> dict[str, jax.Array]:
     return {name: sown[name] for name in sorted(sown, key=lambda n: int(n.removeprefix(layer_name(""))))}
 
 
+def feature_shapes(model: AutoEncoder, variables: dict, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of one unit's feature, `{layer: [..., D]}`, as `create_state` wants it. Computes nothing."""
+    image = np.zeros((2, *image_shape), np.float32)
+
+    def features(variables):
+        return model.apply(variables, image, np.ones(2), False, method="encode", mutable=["features"])[1]
+
+    shapes = features_of(jax.eval_shape(features, variables))
+    return {name: shape.shape[1:] for name, shape in shapes.items()}
+
+
 def distances(features: dict[str, jax.Array], centroids: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Squared distances `[B]` of every layer's features to its centroid."""
     return {name: hypersphere.squared_distance(f, centroids[name]) for name, f in features.items()}

@@ -5,7 +5,6 @@ import io
 import shutil
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from configs import cifar10 as cifar10_config
 from configs import digits as digits_config
 from mocca_jax import data
-from mocca_jax.data import Split, batching, cache, cifar10, cifar10_files
+from mocca_jax.data import Split, batching, cache, cifar10, cifar10_files, inputs
 from mocca_jax.errors import UserError
 
 
@@ -63,8 +62,8 @@ def test_digits_keep_normal_training_images_out_of_the_test_set():
     assert set(digits.train.samples).isdisjoint(digits.test.samples)
     assert all(name.endswith("digit3") for name in digits.train.samples)
     assert [name.endswith("digit3") for name in digits.test.samples] == (digits.test.labels == 0).tolist()
-    image = digits.preprocess(digits.train.images, jax.random.key(0))
-    assert image.shape[1:] == digits.image_shape
+    image = digits.inputs.preprocess(digits.train.images)
+    assert image.shape[1:] == digits.inputs.shape
     assert float(image.min()) == 0 and float(image.max()) == 1
 
 
@@ -77,13 +76,13 @@ def test_an_unknown_data_set_is_refused():
 
 def test_contrast_normalisation_gives_mean_zero_and_mean_absolute_value_one(rng):
     raw = jnp.asarray(rng.integers(0, 256, (3, 32, 32, 3)), jnp.uint8)
-    image = cifar10.contrast_normalize(raw)
+    image = inputs.contrast_normalize(raw)
     np.testing.assert_allclose(image.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(jnp.abs(image).mean((1, 2, 3)), 1, rtol=1e-5)
 
 
 def test_a_constant_image_becomes_zeros():
-    image = cifar10.contrast_normalize(jnp.full((1, 32, 32, 3), 77, jnp.uint8))
+    image = inputs.contrast_normalize(jnp.full((1, 32, 32, 3), 77, jnp.uint8))
     np.testing.assert_allclose(image, 0, atol=1e-6)
 
 
@@ -175,7 +174,7 @@ def test_cifar10_has_the_published_sizes_and_range(cifar10_dir):
     config.data_dir = cifar10_dir
     cifar = data.load(config)
     assert (len(cifar.train), len(cifar.test), int((cifar.test.labels == 0).sum())) == (5000, 10_000, 1000)
-    image = cifar.preprocess(cifar.train.images, jax.random.key(0))
+    image = cifar.inputs.preprocess(cifar.train.images)
     assert float(image.min()) == pytest.approx(0, abs=1e-4)
     assert float(image.max()) == pytest.approx(1, abs=1e-4)
     low, high = cifar10.measured_extremes(cifar.train.images)

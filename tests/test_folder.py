@@ -15,6 +15,7 @@ from configs import mvtec as mvtec_config
 from mocca_jax import config as configs
 from mocca_jax import data, pipeline, results
 from mocca_jax.data import augment, check, defects, images, layout, views
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 
 
@@ -196,7 +197,7 @@ def test_augmentation_is_fresh_for_every_key_and_stays_in_range(rng):
     crops = [augment.random_rotated_crop(raw, jax.random.key(k), 16, (0.0, 45.0)) for k in (0, 0, 1)]
     np.testing.assert_array_equal(crops[0], crops[1])
     assert (crops[0] != crops[2]).any()
-    scaled = augment.to_unit_range(crops[0])
+    scaled = Inputs((16, 16, 3), "symmetric").preprocess(crops[0])
     assert scaled.dtype == jnp.float32 and float(scaled.min()) >= -1 and float(scaled.max()) <= 1
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax import data as datasets
-from mocca_jax import localize, maps, metrics, models, overlays, parallel, pipeline, train
+from mocca_jax import examples, maps, metrics, models, overlays, parallel, pipeline, train
 from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
 from tests.test_folder import own_cache, parts, save, small  # noqa: F401 (fixtures)
@@ -101,13 +101,17 @@ def test_cell_centres_are_where_a_changed_pixel_changes_the_map_most(encoder, rn
 
 
 def context(config, mesh):
-    """A run as initialised: variables and zero centroids, nothing trained."""
+    """A model as initialised, with zero centroids, and its data set."""
     dataset = datasets.load(config)
-    model = models.build(config, dataset.image_shape, tuple(config.layers))
-    variables = models.init_variables(model, dataset.image_shape, jax.random.key(0), "encode")
-    sizes = dict.fromkeys(("layer1", "layer2"), 0) | {"layer1": 64, "layer2": 128}
-    state = train.create_state(variables, train.make_optimizer(config.one_class, 1), sizes, jax.random.key(0))
-    return maps.Context(model, state, dataset, config, mesh)
+    model = models.build(config, dataset.inputs.shape, tuple(config.layers))
+    variables = models.init_variables(model, dataset.inputs.shape, jax.random.key(0), "encode")
+    shapes = train.feature_shapes(model, variables, dataset.inputs.shape)
+    state = train.create_state(variables, train.make_optimizer(config.one_class, 1), shapes, jax.random.key(0))
+    return maps.Context(model, state, dataset.inputs, config, mesh), dataset
+
+
+def method(name, of, dataset):
+    return maps.make(name, of, maps.fit(name, of, dataset.train.pictures))
 
 
 def tiny(folder, kind, **changes):
@@ -118,7 +122,7 @@ def tiny(folder, kind, **changes):
 
 
 @pytest.mark.parametrize(
-    "kind, method",
+    "kind, name",
     [
         ("texture", "features"),
         ("texture", "patches"),
@@ -129,35 +133,35 @@ def tiny(folder, kind, **changes):
         ("object", "gradient"),
     ],
 )
-def test_maps_have_their_pictures_sizes_whatever_the_devices(parts, kind, method):  # noqa: F811
+def test_maps_have_their_pictures_sizes_whatever_the_devices(parts, kind, name):  # noqa: F811
     config = tiny(parts, kind)
     found = []
     for devices in (1, 2):
         mesh = parallel.Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
-        of = context(config, mesh)
-        found.append(list(maps.METHODS[method](of)(of.dataset.heldout.pictures)))
-    assert [m.shape for m in found[0]] == [tuple(size) for size in of.dataset.heldout.pictures.sizes]
+        of, dataset = context(config, mesh)
+        found.append(list(method(name, of, dataset)(dataset.heldout.pictures)))
+    assert [m.shape for m in found[0]] == [tuple(size) for size in dataset.heldout.pictures.sizes]
     assert all(np.isfinite(m).all() and m.std() > 0 for m in found[0])
     for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=1e-5 * np.abs(one).max())
 
 
 def test_the_map_of_features_is_high_where_a_picture_was_changed(parts):  # noqa: F811
-    of = context(tiny(parts, "object"), parallel.make_mesh())
-    fitted = of.dataset.train.pictures
+    of, dataset = context(tiny(parts, "object"), parallel.make_mesh())
+    fitted = dataset.train.pictures
     damaged = np.array(fitted.images[np.arange(2)])
     damaged[:, 8:16, 20:28] = 255
     for name in ("features", "positions", "scaled_positions"):
-        for values in maps.METHODS[name](of)(Pictures(damaged, fitted.sizes[:2])):
+        for values in method(name, of, dataset)(Pictures(damaged, fitted.sizes[:2])):
             inside = values[8:16, 20:28].mean()
             assert inside > 1.2 * np.delete(values, np.s_[4:20], 0).mean(), name
 
 
-def test_patches_of_one_score_give_an_even_map(parts):  # noqa: F811
-    of = context(tiny(parts, "texture"), parallel.make_mesh())
-    pictures = of.dataset.heldout.pictures
-    even = maps._from_units(of, lambda state, raw: jnp.full(raw.shape[:3], 3.0), 8, 2.0)
-    for values in even(pictures):
+def test_patches_of_one_score_give_an_even_map(parts, monkeypatch):  # noqa: F811
+    of, dataset = context(tiny(parts, "texture"), parallel.make_mesh())
+    pictures = dataset.heldout.pictures
+    monkeypatch.setattr(maps, "_unit_scores", lambda of, state, image: jnp.full(len(image), 3.0))
+    for values in maps.make("patches", of, {})(pictures):
         np.testing.assert_allclose(values, 3.0, rtol=1e-6)
 
 
@@ -184,7 +188,7 @@ def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noq
     assert result["threshold"] > result["ordinary"]
     assert result["test"]["image_auc"] in (0.0, 0.5, 1.0)  # one good image, one bad
     drawn = [p.relative_to(tmp_path / "run/overlays").as_posix() for p in (tmp_path / "run/overlays").rglob("*.png")]
-    assert len(drawn) == 1 and drawn[0] in ("test/good/a.png", "test/scratch/b.png")
+    assert sorted(drawn) == ["test/good/a.png", "test/scratch/b.png"]  # the most anomalous, and the report's examples
     values = np.load(tmp_path / "run/maps" / drawn[0].replace(".png", ".npy"))
     assert values.shape == (32, 32) and values.dtype == np.float32
 
@@ -205,5 +209,5 @@ def test_colours_are_the_same_for_the_same_value_in_every_image(tmp_path, rng):
 
 
 def test_names_of_overlays_never_fall_together():
-    assert localize.file_names(["a/1.png", "a/2.png"]) == ["a/1", "a/2"]
-    assert localize.file_names(["a/1.png", "a/1.jpg"]) == ["a/1.png", "a/1.jpg"]
+    assert examples.file_names(["a/1.png", "a/2.png"]) == ["a/1", "a/2"]
+    assert examples.file_names(["a/1.png", "a/1.jpg"]) == ["a/1.png", "a/1.jpg"]

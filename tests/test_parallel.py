@@ -47,7 +47,7 @@ def prepared(config, stage, model, mesh, preprocess):
 def test_a_step_and_the_centroids_do_not_depend_on_the_number_of_devices(config, formulation, stage_name):
     config.formulation = formulation
     stage = STAGES[stage_name]
-    preprocess = data.load(config).preprocess
+    preprocess = data.load(config).inputs.preprocess
     seen = {}
     for devices in (1, 8):
         mesh = mesh_of(devices)
@@ -69,12 +69,12 @@ def test_a_step_and_the_centroids_do_not_depend_on_the_number_of_devices(config,
 
 def test_scores_do_not_depend_on_the_number_of_devices(config):
     dataset = data.load(config)
-    model = models.build(config, dataset.image_shape, config.layers)
+    model = models.build(config, dataset.inputs.shape, config.layers)
     found = {}
     for devices in (1, 8):
         mesh = mesh_of(devices)
-        state, _ = prepared(config, STAGES["one_class"], model, mesh, dataset.preprocess)
-        scorer = evaluate.make_scorer(model, STAGES["one_class"], dataset.preprocess)
+        state, _ = prepared(config, STAGES["one_class"], model, mesh, dataset.inputs.preprocess)
+        scorer = evaluate.make_scorer(model, STAGES["one_class"], dataset.inputs.preprocess, config)
         found[devices] = evaluate.score_split(scorer, state, dataset.test, "identity", config, mesh)
     assert len(found[1].combined) == len(dataset.test)
     np.testing.assert_allclose(found[8].combined, found[1].combined, rtol=1e-4)

@@ -13,6 +13,7 @@ from experiments import video as video_rows
 from mocca_jax import config as configs
 from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.models import heads
 from mocca_jax.streaming import FrameScorer
@@ -52,7 +53,7 @@ def shanghaitech(tmp_path):
 
 def test_shanghaitechs_layout_is_read_with_its_labels(shanghaitech):
     dataset = data.load(small(shanghaitech))
-    assert dataset.image_shape == (8, 32, 32, 3)
+    assert dataset.inputs.shape == (8, 32, 32, 3)
     assert dataset.test.labels.tolist() == [0] * 5 + [1] * 6
     assert dataset.test.timeline.videos == ["02_001"] and len(dataset.test.images) == 4
     assert len(dataset.heldout.timeline.videos) == 1
@@ -74,7 +75,7 @@ def test_ucsds_layout_is_read_with_its_masks(tmp_path):
         mask[5, 5] = 255 * (i in (3, 4))
         Image.fromarray(mask).save(masks / f"{i}.bmp")
     dataset = data.load(small(tmp_path, gray=True))
-    assert dataset.image_shape == (8, 32, 32, 1)
+    assert dataset.inputs.shape == (8, 32, 32, 1)
     assert np.flatnonzero(dataset.test.labels).tolist() == [3, 4]
 
 
@@ -174,12 +175,13 @@ def test_draws_come_with_replacement_and_from_the_seed_alone():
 
 def test_differences_are_between_neighbouring_frames(rng):
     raw = rng.integers(0, 256, (2, 5, 4, 4, 1), np.uint8)
-    plain = np.asarray(clips.to_unit_range(jnp.asarray(raw), "none"))
-    change = np.asarray(clips.to_unit_range(jnp.asarray(raw), "signed"))
+    plain = np.asarray(Inputs((5, 4, 4, 1)).preprocess(jnp.asarray(raw)))
+    change = np.asarray(Inputs((5, 4, 4, 1), "signed_differences").preprocess(jnp.asarray(raw)))
     np.testing.assert_allclose(plain, raw / 255.0, rtol=1e-6)
     np.testing.assert_allclose(change[:, 3], plain[:, 3] - plain[:, 2], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(change[:, 0], change[:, 1])
-    np.testing.assert_array_equal(clips.to_unit_range(jnp.asarray(raw), "absolute"), np.abs(change))
+    blind = Inputs((5, 4, 4, 1), "absolute_differences").preprocess(jnp.asarray(raw))
+    np.testing.assert_array_equal(blind, np.abs(change))
 
 
 def timeline_of(lengths, clip_length):

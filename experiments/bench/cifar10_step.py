@@ -55,34 +55,17 @@ def torch_step(stage: str, name: str):
 
 
 def our_step(stage_name: str, name: str):
-    import jax
     import numpy as np
 
     from configs import cifar10
-    from mocca_jax import models, parallel, train
-    from mocca_jax.stages import STAGES
+    from experiments.bench import ours
+    from mocca_jax import parallel
 
     parallel.configure(cpu_devices=1 if "1 device" in name else 0, cache_dir=None)
     config = cifar10.get_config()
-    config.formulation = "plain" if "plain" in name else "auto"
-    config.radius_warmup_epochs = 0
-    stage = STAGES[stage_name]
-    model = models.build(config, (32, 32, 3), config.layers if stage.has_centroids else ())
-    variables = models.init_variables(model, (32, 32, 3), jax.random.key(0), stage.method)
-    optimizer = train.make_optimizer(config[stage.name], 20)
-    sizes = {"layer0": 32, "layer1": 64, "layer2": 128, "layer3": 128} if stage.has_centroids else {}
-    mesh = parallel.make_mesh()
-    state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
+    config.update(formulation="plain" if "plain" in name else "auto", radius_warmup_epochs=0)
     image = np.random.default_rng(0).random((BATCH, 32, 32, 3), np.float32)
-    image, mask = parallel.shard((image, np.ones(BATCH, np.float32)), mesh)
-    compiled = train.make_step(model, stage, config, optimizer, lambda raw, key: raw, 20)
-    held = [state]
-
-    def step():
-        held[0], metrics = compiled(held[0], image, mask)
-        return jax.block_until_ready((held[0], metrics))
-
-    return step
+    return ours.make(config, image, stage_name, config.layers)
 
 
 if __name__ == "__main__":

@@ -70,45 +70,27 @@ def torch_step(task: str, side: int, name: str):
 
 
 def our_step(task: str, side: int, name: str):
-    import jax
     import numpy as np
 
     from configs import mvtec
-    from mocca_jax import evaluate, models, parallel, train
+    from experiments.bench import ours
+    from mocca_jax import parallel
     from mocca_jax.data import augment
-    from mocca_jax.stages import STAGES
 
     parallel.configure(cpu_devices=0, cache_dir=None)
     config = mvtec.get_config("bottle")
     config.radius_warmup_epochs = 0
-    stage = STAGES["reconstruction" if task == "reconstruction" else "one_class"]
-    shape = (side, side, 3)
-    model = models.build(config, shape, LAYERS if stage.has_centroids else ())
-    variables = models.init_variables(model, shape, jax.random.key(0), stage.method)
-    optimizer = train.make_optimizer(config[stage.name], 20)
-    sizes = {models.layer_name(j): 128 for j in LAYERS} if stage.has_centroids else {}
-    mesh = parallel.make_mesh()
-    state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
-    augmented = task == "augmented" and name == "ours"
-    whole = (512, 512, 3) if augmented and side == 64 else shape  # patches are cut from texture images
-    raw = np.random.default_rng(0).integers(0, 256, (BATCH, *whole), np.uint8)
-    image = raw if augmented else raw.astype(np.float32) / 127.5 - 1
-    image, mask = parallel.shard((image, np.ones(BATCH, np.float32)), mesh)
-    if task == "scoring":
-        scorer = evaluate.make_scorer(model, stage, lambda raw, key: raw)
-        return lambda: jax.block_until_ready(scorer(state, image, mask))
+    stage = "reconstruction" if task == "reconstruction" else "one_class"
 
     def turned(raw, key):
-        return augment.to_unit_range(augment.random_rotated_crop(raw, key, side, (-45.0, 45.0)))
+        return augment.random_rotated_crop(raw, key, side, (-45.0, 45.0)) / 127.5 - 1
 
-    compiled = train.make_step(model, stage, config, optimizer, turned if augmented else lambda raw, key: raw, 20)
-    held = [state]
-
-    def step():
-        held[0], metrics = compiled(held[0], image, mask)
-        return jax.block_until_ready((held[0], metrics))
-
-    return step
+    augmented = task == "augmented" and name == "ours"
+    whole = 512 if augmented and side == 64 else side  # patches are cut from texture images
+    image = np.random.default_rng(0).integers(0, 256, (BATCH, whole, whole, 3), np.uint8)
+    if augmented:
+        return ours.make(config, image, stage, LAYERS, preprocess=turned)
+    return ours.make(config, image.astype(np.float32) / 127.5 - 1, stage, LAYERS, scores=task == "scoring")
 
 
 if __name__ == "__main__":

@@ -76,35 +76,17 @@ def torch_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: st
 
 
 def our_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str):
-    import jax
     import numpy as np
 
     from configs import video
-    from mocca_jax import evaluate, models, parallel, train
-    from mocca_jax.stages import STAGES
+    from experiments.bench import ours
+    from mocca_jax import parallel
 
     parallel.configure(cpu_devices=0, cache_dir=None)
     config = video.get_config()
     config.update(radius_warmup_epochs=0, code_size=code)
-    model, stage = models.build(config, clip, config.layers), STAGES["joint"]
-    variables = models.init_variables(model, clip, jax.random.key(0), stage.method)
-    optimizer = train.make_optimizer(config.joint, 20)
-    sizes = {models.layer_name(j): config.lstm_size for j in config.layers}
-    mesh = parallel.make_mesh()
-    state = parallel.replicate(train.create_state(variables, optimizer, sizes, jax.random.key(0)), mesh)
     x = np.random.default_rng(0).random((batch, *clip), np.float32)
-    x, mask = parallel.shard((x, np.ones(batch, np.float32)), mesh)
-    if task == "scoring":
-        score = evaluate.make_scorer(model, stage, lambda raw, key: raw)
-        return lambda: jax.block_until_ready(score(state, x, mask))
-    compiled = train.make_step(model, stage, config, optimizer, lambda raw, key: raw, 20)
-    held = [state]
-
-    def step():
-        held[0], metrics = compiled(held[0], x, mask)
-        return jax.block_until_ready((held[0], metrics))
-
-    return step
+    return ours.make(config, x, "joint", config.layers, scores=task == "scoring")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Data sets, all behind one contract.
 
 A `Dataset` has a training and a test `Split` of raw units (uint8 where the source is 8-bit, channels last,
-in memory or memory-mapped) and a `preprocess` function that turns a raw batch into the network's float32
-input. It runs inside the compiled step, with a key that is fresh for every step. To add a data set, write
-`load(config) -> Dataset` and name it in `DATASETS`.
+in memory or memory-mapped) and `inputs`, which say how any picture becomes such a unit and how a raw batch becomes
+the network's float32 input. To add a data set, write `load(config) -> Dataset` and name it in `load` below.
 """
 
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.timeline import Timeline
 
@@ -55,22 +55,20 @@ class Split:
 class Dataset:
     """What training and scoring need to know of a data set.
 
-    `image_shape` is the network's input, without the batch axis. `preprocess(raw, key)` takes raw units
-    `[B, ...]` to `[B, *image_shape]` float32 for scoring, `augment` for training (None: as for scoring).
+    `inputs`: geometry and scaling; `inputs.preprocess` takes raw units `[B, ...]` to `[B, *inputs.shape]` float32 for
+    scoring, `augment(raw, key)` for training, with a key that is fresh for every step (None: as for scoring).
     `heldout`: normal images that nothing is trained on, for threshold and p-values; `defects`: the same with
     made-up defects, for choosing settings. `centred`: the units that centroids are means of (None: those of
     `train`, each once). `test` is None where there are no test images. `aggregate` names the
-    function in `scores.AGGREGATES` that turns the scores of units into those of samples; `patch` is the side of
-    the patches where units are those, else 0. `paper_auc` is the paper's figure per boundary.
+    function in `scores.AGGREGATES` that turns the scores of units into those of samples.
+    `paper_auc` is the paper's figure per boundary.
     """
 
     train: Split
     test: Split | None
-    image_shape: tuple[int, ...]
-    preprocess: Callable[[jax.Array, jax.Array], jax.Array]
+    inputs: Inputs
     description: str
     aggregate: str = "identity"
-    patch: int = 0
     paper_auc: dict[str, str] = field(default_factory=dict)
     heldout: Split | None = None
     defects: Split | None = None
@@ -80,7 +78,7 @@ class Dataset:
     @property
     def training_view(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """What training applies to a raw batch."""
-        return self.augment or self.preprocess
+        return self.augment or self.inputs.preprocess
 
 
 def load(config) -> Dataset:

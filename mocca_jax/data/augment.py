@@ -4,11 +4,6 @@ import jax
 import jax.numpy as jnp
 
 
-def to_unit_range(raw: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    return raw.astype(jnp.float32) / 127.5 - 1
-
-
 def random_rotated_crop(raw: jax.Array, key: jax.Array, side: int, degrees: tuple[float, float]) -> jax.Array:
     """A crop of `side` at a random place of each image, rotated by a random angle about its middle.
 

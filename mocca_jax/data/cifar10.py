@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax.data import Dataset, Split, cache, cifar10_files
+from mocca_jax.data.inputs import Inputs, contrast_normalize
 
 SHAPE = (32, 32, 3)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -52,8 +52,7 @@ def load(config) -> Dataset:
     return Dataset(
         train=Split(train, np.zeros(len(train), np.int32), [f"train/{i:05d}" for i in of_class]),
         test=Split(arrays["test_image"], test_labels, [f"test/{i:05d}" for i in range(len(test_labels))]),
-        image_shape=SHAPE,
-        preprocess=lambda raw, key: scale(contrast_normalize(raw), low, high),
+        inputs=Inputs(SHAPE, "contrast", low=low, high=high),
         description=f"CIFAR-10, normal class {normal} ({CLASSES[normal]})",
         paper_auc={"soft": f"{PAPER_SOFT[normal]:.3f}", "hard": f"{PAPER_HARD[normal]:.3f}"},
     )
@@ -62,29 +61,6 @@ def load(config) -> Dataset:
 def data_dir(configured: str) -> Path:
     """The config's folder, else `TFDS_DATA_DIR`, else TensorFlow Datasets' own default."""
     return Path(configured or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-
-
-def contrast_normalize(raw: jax.Array) -> jax.Array:
-    """Global contrast normalisation: subtract an image's mean, divide by its mean absolute value.
-
-    The mean is over all values of all channels. A constant image becomes zeros.
-
-    Args:
-        raw: `[B, ...]`, values 0 to 255.
-
-    Returns:
-        float32 of the same shape, of mean 0 and mean absolute value 1.
-    """
-    axes = tuple(range(1, raw.ndim))
-    image = raw.astype(jnp.float32) / 255
-    image = image - image.mean(axes, keepdims=True)
-    size = jnp.abs(image).mean(axes, keepdims=True)
-    return image / jnp.where(size > 1e-6, size, 1)
-
-
-def scale(image: jax.Array, low: float, high: float) -> jax.Array:
-    """Takes `low` to 0 and `high` to 1, without clipping."""
-    return (image - low) / (high - low)
 
 
 def measured_extremes(raw: np.ndarray) -> tuple[float, float]:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax.data import Dataset, Split, planted
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.timeline import Timeline
 
@@ -59,37 +58,18 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
     fit, held = hold_out(train, config)
     shape = (config.clip_length, *frames.shape[1:])
 
-    def preprocess(raw, key):
-        return to_unit_range(raw, config.frame_differences)
-
+    normalize = "unit" if config.frame_differences == "none" else f"{config.frame_differences}_differences"
     return Dataset(
         train=training_clips(frames, fit, config.clip_length, config.clip_stride, config.clips_per_epoch),
         centred=training_clips(frames, fit, config.clip_length, config.clip_length, 0),
         heldout=every_clip(frames, held, config.clip_length) if held else None,
         test=every_clip(frames, test, config.clip_length) if test else None,
         defects=planted_clips(frames, held, config),
-        image_shape=shape,
-        preprocess=preprocess,
+        inputs=Inputs(shape, normalize, "stretch"),
         description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
         aggregate="frames",
         **more,
     )
-
-
-def to_unit_range(raw: jax.Array, differences: str) -> jax.Array:
-    """uint8 clips `[B, T, H, W, C]` -> float32: the frames in [0, 1], or each less the one before, in [-1, 1].
-
-    The first frame has none before it: it repeats the second one's difference.
-
-    Args:
-        differences: "none" for the frames, "signed", or "absolute" (blind to the direction of motion).
-    """
-    x = raw.astype(jnp.float32) / 255
-    if differences == "none":
-        return x
-    change = x[:, 1:] - x[:, :-1]
-    change = jnp.abs(change) if differences == "absolute" else change
-    return jnp.concatenate([change[:, :1], change], 1)
 
 
 def hold_out(videos: Sequence[Video], config) -> tuple[list[Video], list[Video]]:

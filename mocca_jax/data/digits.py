@@ -4,10 +4,10 @@ One digit is normal. A third of all images, stratified by digit and the same for
 of the rest only the normal digit's images are trained on.
 """
 
-import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax.data import Dataset, Split
+from mocca_jax.data.inputs import Inputs
 
 SIDE = 8
 LARGEST = 16
@@ -18,7 +18,7 @@ def load(config) -> Dataset:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    images = digits.images.astype(np.uint8)[..., None]
+    images = (digits.images * (255 / LARGEST)).round().astype(np.uint8)[..., None]
     indices = np.arange(len(images))
     train, test = train_test_split(indices, test_size=1 / 3, stratify=digits.target, random_state=0)
     train = train[digits.target[train] == config.normal_class]
@@ -30,7 +30,6 @@ def load(config) -> Dataset:
     return Dataset(
         train=split(np.sort(train)),
         test=split(np.sort(test)),
-        image_shape=(SIDE, SIDE, 1),
-        preprocess=lambda raw, key: raw.astype(jnp.float32) / LARGEST,
+        inputs=Inputs((SIDE, SIDE, 1), "unit"),
         description=f"handwritten digits, normal digit {config.normal_class}",
     )

@@ -4,6 +4,7 @@ Of the normal training images a seeded share is held out: threshold and p-values
 images of textures are cut into a grid of patches, and the largest patch score is the image's (Eq. 7).
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import Dataset, Split, augment, defects, images, layout, views
+from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, views
+from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
 
@@ -34,17 +36,55 @@ def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str
     """As `load`, from this folder and under this description."""
     if config.patch > config.resize:
         raise UserError(f"patch = {config.patch} is larger than resize = {config.resize}")
-    read = _read(config, folder)
+    return _dataset(config, _read(config, folder), description, paper_auc or {})
+
+
+class Arrays:
+    """Normal pictures in memory, in place of a folder.
+
+    Args:
+        pictures: `[N, H, W]` or `[N, H, W, C]`; types as in `incoming.decoded`.
+
+    Raises:
+        UserError: another shape, type or range.
+    """
+
+    def __init__(self, pictures: np.ndarray):
+        self.pictures = pictures[..., None] if pictures.ndim == 3 else pictures
+        if self.pictures.ndim != 4:
+            raise UserError(f"pictures to train on are an array [N, H, W, C], not of shape {pictures.shape}")
+        digest = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()[:12]
+        self.name = f"array of {len(pictures)} pictures, SHA-256 {digest}"
+
+    def load(self, config) -> Dataset:
+        """The data set; `config.data_dir` is not looked at."""
+        inputs = _inputs(config)
+        fitted = [inputs.prepare(incoming.decoded(picture)) for picture in self.pictures]
+        count, side = len(fitted), config.patch
+        canvas = np.maximum(fitted[0].shape[:2], side)
+        sizes = np.array([pixels.shape[:2] for pixels in fitted])
+        pixels = np.stack([mirrored(pixels, canvas) for pixels in fitted])
+        names = [f"train/{n:05d}" for n in range(count)]
+        read = _Read(pixels, sizes, np.zeros(count, np.int32), names, lambda row: None, np.arange(count), count)
+        return _dataset(config, read, self.name, {})
+
+
+def _inputs(config) -> Inputs:
+    side, fit = config.patch or config.resize, "canvas" if config.patch else config.fit
+    return Inputs((side, side, 3), "symmetric", fit, (config.resize, config.resize), config.patch)
+
+
+def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str]) -> Dataset:
     is_train = read.kept < read.train_files
     fit_rows, held_rows = split_normals(np.flatnonzero(is_train), config.heldout_fraction, config.split_seed)
     test_rows = np.flatnonzero(~is_train)
-    side = config.patch or config.resize
+    inputs = _inputs(config)
     if config.patch and (read.sizes % config.patch).any():
         logging.info("some sides are no multiple of %d: the patches of the grid overlap there", config.patch)
 
     def training_view(raw, key):
         degrees = (float(config.rotation[0]), float(config.rotation[1]))
-        return augment.to_unit_range(augment.random_rotated_crop(raw, key, side, degrees))
+        return inputs.preprocess(augment.random_rotated_crop(raw, key, inputs.shape[0], degrees))
 
     train = views.Rows(read.pixels, np.tile(fit_rows, config.repeats))
     fitted = Pictures(views.Rows(read.pixels, fit_rows), read.sizes[fit_rows])
@@ -54,13 +94,11 @@ def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str
         heldout=_scored(read, held_rows, config.patch),
         defects=_with_defects(read, held_rows, config),
         test=_scored(read, test_rows, config.patch),
-        image_shape=(side, side, 3),
-        preprocess=lambda raw, key: augment.to_unit_range(raw),
+        inputs=inputs,
         augment=training_view,
         description=f"{description}: {len(fit_rows)} normal images to fit, {len(held_rows)} held out",
         aggregate="max" if config.patch else "identity",
-        patch=config.patch,
-        paper_auc=paper_auc or {},
+        paper_auc=paper_auc,
     )
 
 

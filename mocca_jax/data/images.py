@@ -1,25 +1,24 @@
 """Image files -> one memory-mapped uint8 array, decoded once, with bounded memory.
 
-Every image ends as RGB on a canvas of one size `[H, W, 3]`. `fit` says how an image gets there:
-
-    crop     shorter side to `size`, then the central square
-    stretch  both sides to `size`
-    canvas   shorter side to `size`, then mirrored at its right and lower edges up to the largest image's sides
+Every image ends as RGB on a canvas of one size `[H, W, 3]`; `inputs.fitted_size` says how it gets there. Where images
+differ in size, the smaller ones are mirrored at their right and lower edges.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from absl import logging
 from PIL import Image, ImageOps
 
 from mocca_jax.data import cache
+from mocca_jax.data.inputs import fitted_pixels, fitted_size, mirrored
 from mocca_jax.errors import UserError
 
 CHUNK = 16
-LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
+MOST_PIXELS = 80_000_000  # of one image: more would be decoded into gigabytes
 
 
 def decoded(
@@ -30,7 +29,7 @@ def decoded(
     Args:
         name: of the cache entry, for people.
         files: image files of any format, mode and size that Pillow reads.
-        size, fit: see the module's docstring.
+        size, fit: see `inputs.fitted_size`.
         least: no side of the canvas is smaller.
         skip: leave unreadable files out with a warning; otherwise they are an error.
 
@@ -62,16 +61,22 @@ def decoded(
             for start in range(0, len(used), CHUNK):
                 rows = range(start, min(start + CHUNK, len(used)))
                 for pixels in pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows):
-                    pad = [(0, int(c - s)) for c, s in zip(canvas, pixels.shape, strict=False)]
-                    out.write(np.pad(pixels, [*pad, (0, 0)], "symmetric").tobytes())
+                    out.write(mirrored(pixels, canvas).tobytes())
 
     arrays = cache.built(entry, build)
     return arrays["images"], fitted, kept
 
 
-def load_rgb(path: Path) -> Image.Image:
-    """Any image as 8-bit RGB, upright: 16-bit values are divided by 256, transparency is dropped."""
+def load_rgb(path: Path | BinaryIO) -> Image.Image:
+    """Any image as 8-bit RGB, upright: 16-bit values are divided by 256, transparency is dropped.
+
+    Raises:
+        Exception: what Pillow's decoders raise for files that are no images, or damaged.
+        ValueError: more than `MOST_PIXELS`, or pixels without a known range.
+    """
     with Image.open(path) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels; at most {MOST_PIXELS:,} are decoded")
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
@@ -111,33 +116,11 @@ def _fault(path: Path) -> str:
 
 
 def _fitted_size(path: Path, sides: tuple[int, int], size: int, fit: str) -> tuple[int, int]:
-    if fit != "canvas":
-        return size, size
-    rows, columns = _resized(sides, size)
-    if max(rows, columns) > LONGEST * size:
-        raise UserError(
-            f"{path} is {sides[0]}x{sides[1]} pixels: one side is more than {LONGEST} times the other, and every "
-            "image would be padded to that. Cut it, or pass --config.fit=stretch."
-        )
-    return rows, columns
-
-
-def _resized(sides: tuple[int, int], size: int) -> tuple[int, int]:
-    """The shorter side becomes `size`, the longer is rounded down."""
-    rows, columns = sides
-    return (size, int(size * columns / rows)) if rows <= columns else (int(size * rows / columns), size)
+    try:
+        return fitted_size(sides, (size, size), fit)
+    except ValueError as error:
+        raise UserError(f"{path} is {error}") from error
 
 
 def _pixels(path: Path, fitted: np.ndarray, fit: str) -> np.ndarray:
     return fitted_pixels(load_rgb(path), fitted, fit, Image.Resampling.BILINEAR)
-
-
-def fitted_pixels(image: Image.Image, fitted: np.ndarray, fit: str, resample: Image.Resampling) -> np.ndarray:
-    """The image's pixels, resized (and cut, for `crop`) to the rows and columns `fitted`."""
-    rows, columns = (int(s) for s in fitted)
-    if fit != "crop":
-        return np.asarray(image.resize((columns, rows), resample))
-    whole_rows, whole_columns = _resized((image.height, image.width), rows)
-    top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
-    whole = np.asarray(image.resize((whole_columns, whole_rows), resample))
-    return whole[top : top + rows, left : left + columns]

@@ -49,7 +49,7 @@ def scan(folder: Path) -> Layout:
         raise UserError(f"{folder}: no such folder. Expected a folder of images, or this layout:\n{LAYOUT}")
     other: list[Path] = []
     flat = not (folder / "train").is_dir()
-    train = _images(folder if flat else folder / "train" / GOOD, other)
+    train = image_files(folder if flat else folder / "train" / GOOD, other)
     if not train:
         where = folder if flat else folder / "train" / GOOD
         raise UserError(f"{where} holds no images. Expected a folder of images, or this layout:\n{LAYOUT}")
@@ -57,7 +57,7 @@ def scan(folder: Path) -> Layout:
         return Layout(folder, train, other=other)
     test, labels, masks, stray = [], [], [], []
     for defect in _folders(folder / "test"):
-        files = _images(defect, other)
+        files = image_files(defect, other)
         found = _masks(folder / "ground_truth" / defect.name)
         test += files
         labels += [0 if defect.name == GOOD else 1] * len(files)
@@ -76,16 +76,17 @@ def _folders(folder: Path) -> list[Path]:
     return [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
 
 
-def _images(folder: Path, other: list[Path]) -> list[Path]:
+def image_files(folder: Path, other: list[Path] | None = None) -> list[Path]:
     """The image files directly in a folder; what is no image by its name goes to `other`."""
     if not folder.is_dir():
         return []
     known = Image.registered_extensions()
     files = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    other += [f for f in files if f.suffix.lower() not in known]
+    if other is not None:
+        other += [f for f in files if f.suffix.lower() not in known]
     return [f for f in files if f.suffix.lower() in known]
 
 
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks by the name of the image they belong to."""
-    return {f.stem.removesuffix("_mask"): f for f in _images(folder, [])}
+    return {f.stem.removesuffix("_mask"): f for f in image_files(folder)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mocca_jax.data import images
+from mocca_jax.data.inputs import fitted_pixels
 from mocca_jax.errors import UserError
 
 ASPECT_TOLERANCE = 0.02
@@ -33,7 +33,7 @@ def read_mask(path: Path, size: np.ndarray, fit: str) -> np.ndarray:
     """A mask, True where its file is above 0, in the geometry of its image: see `images.py`."""
     with Image.open(path) as image:
         grey = Image.fromarray((np.asarray(image.convert("L")) > 0).astype(np.uint8))
-    return images.fitted_pixels(grey, size, fit, Image.Resampling.NEAREST) > 0
+    return fitted_pixels(grey, size, fit, Image.Resampling.NEAREST) > 0
 
 
 def check_masks(masks: Sequence[Path | None], files: Sequence[Path]) -> None:

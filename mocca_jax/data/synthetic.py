@@ -3,10 +3,10 @@
 For tests and smoke runs; nothing that is measured on them says anything about real data.
 """
 
-import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax.data import Dataset, Split
+from mocca_jax.data.inputs import Inputs
 
 SIDE = 16
 
@@ -16,8 +16,7 @@ def load(config) -> Dataset:
     return Dataset(
         train=_split(rng, normal=200, anomalous=0),
         test=_split(rng, normal=60, anomalous=60),
-        image_shape=(SIDE, SIDE, 3),
-        preprocess=lambda raw, key: raw.astype(jnp.float32) / 255,
+        inputs=Inputs((SIDE, SIDE, 3), "unit"),
         description="synthetic stripes",
     )
 

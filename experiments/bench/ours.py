@@ -1,0 +1,43 @@
+"""Our training step and our scorer, as the benchmarks time them: on one batch that stays on the devices."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from mocca_jax import evaluate, models, parallel, train
+from mocca_jax.stages import STAGES
+
+
+def unchanged(raw: jax.Array, key: jax.Array) -> jax.Array:
+    return raw
+
+
+def make(
+    config, batch: np.ndarray, stage_name: str, layers: tuple[int, ...], scores=False, preprocess=unchanged
+) -> Callable[[], object]:
+    """A function without arguments that does one step on `batch [B, *image_shape]`, or scores it, and waits for it.
+
+    `preprocess` turns the batch into the network's input, of `config`'s side where it cuts.
+    """
+    stage = STAGES[stage_name]
+    layers = layers if stage.has_centroids else ()
+    shape = jax.eval_shape(preprocess, batch, jax.random.key(0)).shape[1:]
+    model = models.build(config, shape, layers)
+    variables = models.init_variables(model, shape, jax.random.key(0), stage.method)
+    optimizer = train.make_optimizer(config[stage_name], 20)
+    features = train.feature_shapes(model, variables, shape) if layers else {}
+    mesh = parallel.make_mesh()
+    state = parallel.replicate(train.create_state(variables, optimizer, features, jax.random.key(0)), mesh)
+    batch, mask = parallel.shard((batch, np.ones(len(batch), np.float32)), mesh)
+    if scores:
+        scorer = evaluate.make_scorer(model, stage, preprocess, config)
+        return lambda: jax.block_until_ready(scorer(state, batch, mask))
+    compiled = train.make_step(model, stage, config, optimizer, preprocess, 20)
+    held = [state]
+
+    def step():
+        held[0], metrics = compiled(held[0], batch, mask)
+        return jax.block_until_ready((held[0], metrics))
+
+    return step

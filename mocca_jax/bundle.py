@@ -1,0 +1,167 @@
+"""A trained model as one file: named arrays and a manifest of plain JSON. Nothing in it is ever executed.
+
+The file is numpy's `.npz`, read without pickling; every array's shape, type and SHA-256 stand in the manifest.
+"""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import mocca_jax
+from mocca_jax import config as configs
+from mocca_jax import normal_features, results
+from mocca_jax.checkpoint import describe
+from mocca_jax.data.inputs import Inputs
+from mocca_jax.errors import UserError
+from mocca_jax.threshold import Calibration
+from mocca_jax.train import TrainState
+
+FILE = "detector.npz"
+FORMAT = 1
+MANIFEST = "manifest"
+
+
+@dataclass(frozen=True)
+class MapScale:
+    """`method` in `maps.METHODS`; map values of an `ordinary` good pixel, and that few good pictures reach anywhere."""
+
+    method: str
+    ordinary: float
+    threshold: float
+
+
+def load(run: Path) -> dict[str, Any]:
+    """The arguments of `Detector` for a finished run.
+
+    Args:
+        run: the run's workdir, wherever it lies now, or its `detector.npz`.
+
+    Raises:
+        UserError: no such run, it has not ended, or the file is damaged or of another version.
+    """
+    path = run if run.suffix == ".npz" else run / FILE
+    if not path.is_file():
+        raise UserError(_no_detector(run))
+    manifest, arrays = read(path)
+    tree = flax.traverse_util.unflatten_dict(arrays, sep="/")
+    try:
+        config = ConfigDict(manifest["config"])
+        configs.check(config)
+        return {
+            "config": config,
+            "inputs": Inputs.from_dict(manifest["inputs"]),
+            "aggregate": manifest["aggregate"],
+            "state": _state(tree),
+            "calibration": Calibration(tree["heldout"], config.alpha) if "heldout" in tree else None,
+            "scale": {name: tuple(pair) for name, pair in manifest["scale"].items()},
+            "map_scale": MapScale(**manifest["maps"]) if manifest["maps"] else None,
+            "map_statistics": {n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
+            "description": manifest["description"],
+            "samples": tree.get("samples"),
+        }
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path} was written by mocca_jax {manifest.get('version')}; this is {mocca_jax.__version__}, which "
+            f"cannot use it ({error}). Install that version, or train again."
+        ) from error
+
+
+def contents(detector: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Manifest and arrays of a `Detector`."""
+    state = detector.scorer.state
+    tree = {
+        "params": state.params,
+        "batch_stats": state.batch_stats,
+        "centroids": state.centroids,
+        "radii": state.radii,
+        "maps": {name: vars(normal) for name, normal in detector.map_statistics.items()},
+    }
+    if detector.calibration is not None:
+        tree["heldout"] = detector.calibration.heldout
+    if detector.samples is not None:
+        tree["samples"] = detector.samples
+    arrays = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+    manifest = {
+        "version": mocca_jax.__version__,
+        "config": configs.as_dict(detector.config),
+        "inputs": detector.inputs.as_dict(),
+        "aggregate": detector.aggregate,
+        "scale": detector.scale,
+        "maps": vars(detector.map_scale) if detector.map_scale else None,
+        "description": detector.description,
+    }
+    return manifest, {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UserError: it could not be written; what was there before is untouched.
+    """
+    text = json.dumps({"format": FORMAT, "arrays": describe(arrays), **manifest}, sort_keys=True)
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "wb") as file:
+            np.savez(file, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error}. What was there before is untouched.") from error
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Manifest and arrays.
+
+    Raises:
+        UserError: the file is damaged, or of a newer format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            manifest = json.loads(file[MANIFEST].tobytes())
+            arrays = {name: file[name] for name in file.files if name != MANIFEST}
+            found = manifest["format"], manifest["arrays"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no whole model file ({type(error).__name__}: {error}). Take it from a copy, or remove it and "
+            "give the training command of its run again, which makes it anew from the checkpoints."
+        ) from error
+    if found[0] != FORMAT:
+        raise UserError(f"{path} has format {found[0]}; this version of mocca_jax reads format {FORMAT}.")
+    if found[1] != describe(arrays):
+        raise UserError(f"{path} is damaged: an array differs from its recorded checksum. Take it from a copy.")
+    return manifest, arrays
+
+
+def _state(tree: dict[str, Any]) -> TrainState:
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=tree["params"],
+        batch_stats=tree.get("batch_stats", {}),
+        opt_state=(),
+        centroids=tree.get("centroids", {}),
+        radii=tree.get("radii", {}),
+        rng=jax.random.key_data(jax.random.key(0)),
+    )
+
+
+def _no_detector(run: Path) -> str:
+    if not run.exists():
+        return f"{run} does not exist. Name the workdir of a finished run."
+    again = "give the command that trained it again: it goes on where it stopped"
+    if (run / results.RESULT).is_file():
+        return f"{run} holds a run that ended without {FILE}, of an older version: {again} and writes the file."
+    if (run / results.CONFIG).is_file():
+        return f"{run} holds a run that has not ended: {again}."
+    return f"{run} holds no run. Name the workdir of a finished run, or its {FILE}."

@@ -1,0 +1,173 @@
+"""How any picture becomes what a network sees: plain values that are stored with a trained model.
+
+`Inputs.prepare` takes a picture of any size to raw pixels as the data set has them, on the host; `Inputs.preprocess`
+takes a batch of those to the network's float32 input, inside the compiled step. `NORMALIZE` names the ways to do so.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
+
+
+def unit(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """0..255 -> [0, 1]."""
+    return raw.astype(jnp.float32) / 255
+
+
+def symmetric(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """0..255 -> [-1, 1]."""
+    return raw.astype(jnp.float32) / 127.5 - 1
+
+
+def contrast(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """Global contrast normalisation, then `low` to 0 and `high` to 1, without clipping."""
+    return (contrast_normalize(raw) - inputs.low) / (inputs.high - inputs.low)
+
+
+def signed_differences(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """Clips `[B, T, ...]`: each frame less the one before, in [-1, 1]; the first repeats the second's."""
+    x = unit(raw, inputs)
+    change = x[:, 1:] - x[:, :-1]
+    return jnp.concatenate([change[:, :1], change], 1)
+
+
+def absolute_differences(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """The magnitude of `signed_differences`: blind to the direction of motion."""
+    return jnp.abs(signed_differences(raw, inputs))
+
+
+NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
+    "unit": unit,
+    "symmetric": symmetric,
+    "contrast": contrast,
+    "signed_differences": signed_differences,
+    "absolute_differences": absolute_differences,
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Geometry and scaling of a data set.
+
+    Args:
+        shape: the network's input without the batch axis, `(rows, columns, channels)`, clips `(frames, ...)`.
+        normalize: a name in `NORMALIZE`.
+        fit: how a picture gets to its size, see `fitted_size`: "stretch", "crop" or "canvas".
+        size: sides of pictures before patches are cut, rows and columns; of "canvas" the shorter side, twice.
+        patch: side of the patches that are scored, 0 = whole pictures.
+        low, high: constants of `contrast`.
+    """
+
+    shape: tuple[int, ...]
+    normalize: str = "unit"
+    fit: str = "crop"
+    size: tuple[int, int] | None = None
+    patch: int = 0
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        if self.size is None:
+            object.__setattr__(self, "size", self.shape[-3:-1])
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def clip_length(self) -> int:
+        """Frames of a clip, 0 where units are images."""
+        return self.shape[0] if len(self.shape) == 4 else 0
+
+    def preprocess(self, raw: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Raw units `[B, ...]` in 0..255 -> float32 `[B, *shape]`."""
+        return NORMALIZE[self.normalize](raw, self)
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """A picture of any size -> `[rows, columns, channels]` uint8.
+
+        Raises:
+            ValueError: on a canvas, one side is more than eight times the other.
+        """
+        picture = picture.convert("L" if self.channels == 1 else "RGB")
+        target = fitted_size((picture.height, picture.width), self.size, self.fit)
+        pixels = fitted_pixels(picture, target, self.fit, Image.Resampling.BILINEAR)
+        return pixels[..., None] if self.channels == 1 else pixels
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Inputs":
+        """The other way; lists become tuples again."""
+        made = cls(**values)
+        return replace(made, shape=tuple(made.shape), size=tuple(made.size))
+
+
+def contrast_normalize(raw: jax.Array) -> jax.Array:
+    """Global contrast normalisation: subtract an image's mean, divide by its mean absolute value.
+
+    The mean is over all values of all channels. A constant image becomes zeros.
+
+    Args:
+        raw: `[B, ...]`, values 0 to 255.
+
+    Returns:
+        float32 of the same shape, of mean 0 and mean absolute value 1.
+    """
+    axes = tuple(range(1, raw.ndim))
+    image = raw.astype(jnp.float32) / 255
+    image = image - image.mean(axes, keepdims=True)
+    size = jnp.abs(image).mean(axes, keepdims=True)
+    return image / jnp.where(size > 1e-6, size, 1)
+
+
+def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tuple[int, int]:
+    """Rows and columns that a picture of these sides gets.
+
+        crop     shorter side to `size`, then the central part of it
+        stretch  both sides to `size`
+        canvas   shorter side to `size`, the longer in proportion
+
+    Raises:
+        ValueError: on a canvas, one side is more than eight times the other.
+    """
+    if fit != "canvas":
+        return size
+    rows, columns = _resized(sides, size[0])
+    if max(rows, columns) > LONGEST * size[0]:
+        raise ValueError(
+            f"{sides[0]}x{sides[1]} pixels: one side is more than {LONGEST} times the other, and every "
+            "image would be padded to that. Cut it, or pass --config.fit=stretch."
+        )
+    return rows, columns
+
+
+def fitted_pixels(image: Image.Image, fitted: tuple[int, int], fit: str, resample: Image.Resampling) -> np.ndarray:
+    """The image's pixels, resized (and cut, for `crop`) to the rows and columns `fitted`."""
+    rows, columns = (int(s) for s in fitted)
+    if fit != "crop":
+        return np.asarray(image.resize((columns, rows), resample))
+    whole_rows, whole_columns = _resized((image.height, image.width), rows)
+    top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
+    whole = np.asarray(image.resize((whole_columns, whole_rows), resample))
+    return whole[top : top + rows, left : left + columns]
+
+
+def _resized(sides: tuple[int, int], size: int) -> tuple[int, int]:
+    """The shorter side becomes `size`, the longer is rounded down."""
+    rows, columns = sides
+    return (size, int(size * columns / rows)) if rows <= columns else (int(size * rows / columns), size)
+
+
+def mirrored(pixels: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """`[rows, columns, C]` continued by its mirror image at the right and lower edges, up to `sides`."""
+    more = [(0, int(side - have)) for side, have in zip(sides, pixels.shape, strict=False)]
+    return np.pad(pixels, [*more, (0, 0)], "symmetric")

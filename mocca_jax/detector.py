@@ -1,0 +1,251 @@
+"""A trained model in use: load a finished run, score pictures or videos, decide, show where.
+
+    from mocca_jax import Detector
+
+    detector = Detector.load("runs/leather")
+    detector.score(["a.png", "b.png"])  # [2], larger = more anomalous
+    detector.predict("a.png")           # [1] of bool, True = anomalous
+
+A detector keeps nothing between calls and may be used from several threads.
+"""
+
+import copy
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mocca_jax import bundle, evaluate, maps
+from mocca_jax.bundle import MapScale
+from mocca_jax.checkpoint import describe
+from mocca_jax.data.inputs import Inputs, mirrored
+from mocca_jax.data.pictures import Pictures
+from mocca_jax.errors import UserError
+from mocca_jax.scorer import Scorer
+from mocca_jax.threshold import Calibration, needed
+from mocca_jax.train import TrainState
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
+
+    `p_value [N]` and `anomalous [N]` are None where nothing was held out, `anomalous` too where too little was.
+    """
+
+    score: np.ndarray
+    layers: dict[str, np.ndarray]
+    p_value: np.ndarray | None
+    anomalous: np.ndarray | None
+
+
+class Detector:
+    """What a person needs to use a trained model.
+
+    Args:
+        config: of the run.
+        inputs: how pictures become the network's input.
+        aggregate: how scores of units become those of samples, a name in `scores.AGGREGATES`.
+        state: variables, centroids and radii.
+        calibration: from held-out normal samples; None without such.
+        scale: of the two terms of a combined score.
+        map_scale, map_statistics: of the anomaly maps, where the run made some.
+        description: of the data it was trained on.
+        samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        inputs: Inputs,
+        aggregate: str,
+        state: TrainState,
+        calibration: Calibration | None = None,
+        scale: evaluate.Scale | None = None,
+        map_scale: MapScale | None = None,
+        map_statistics: maps.Statistics | None = None,
+        description: str = "",
+        samples: np.ndarray | None = None,
+    ):
+        self.config, self.inputs, self.aggregate, self.description = config, inputs, aggregate, description
+        self.samples = samples
+        self.calibration, self.scale = calibration, scale or {}
+        self.map_scale, self.map_statistics = map_scale, map_statistics or {}
+        self.scorer = Scorer(config, inputs, aggregate, state, self.scale)
+        self._maps = self._map_method() if map_scale else None
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Detector":
+        """The detector of a finished run.
+
+        Args:
+            run: the run's workdir, wherever it lies now, or its `detector.npz`.
+
+        Raises:
+            UserError: no such run, it has not ended, or the file is damaged or of another version.
+        """
+        return cls(**bundle.load(Path(run)))
+
+    @classmethod
+    def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
+        """Trains on normal pictures, without the command line.
+
+        Args:
+            normal: a folder, laid out as for `configs/folder.py`; or pictures `[N, H, W, C]`.
+            config: as `configs.folder.get_config()` gives it.
+            workdir: where the run is kept, and goes on if it was stopped; None: nothing is kept.
+
+        Raises:
+            UserError: as the training command.
+        """
+        from mocca_jax import pipeline
+        from mocca_jax.data import folder
+
+        config = config.copy_and_resolve_references()
+        with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
+            place = Path(workdir or temporary)
+            if isinstance(normal, str | Path):
+                config.data_dir = str(normal)
+                pipeline.run(config, place)
+            else:
+                pictures = folder.Arrays(np.asarray(normal))
+                config.data_dir = pictures.name
+                pipeline.run(config, place, load=pictures.load)
+            return cls.load(place)
+
+    @property
+    def alpha(self) -> float | None:
+        """At most this share of good pictures is flagged; None where nothing was held out."""
+        return self.calibration.alpha if self.calibration else None
+
+    def with_alpha(self, alpha: float) -> "Detector":
+        """The same detector with another alpha.
+
+        Raises:
+            UserError: alpha is too small for the number of held-out pictures, or there are none.
+        """
+        self._decided(np.zeros(1), alpha)
+        changed = copy.copy(self)
+        changed.calibration = Calibration(self.calibration.heldout, alpha)
+        return changed
+
+    def save(self, path: str | Path) -> None:
+        """Writes everything to one file, which `load` reads.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        bundle.write(Path(path), *bundle.contents(self))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that `save` writes."""
+        manifest, arrays = bundle.contents(self)
+        text = json.dumps([manifest, describe(arrays)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def score(self, pictures: Any) -> np.ndarray:
+        """Anomaly scores `[N]` (paper, Eqs. 6 and 7), larger = more anomalous; the scale differs from model to model.
+
+        Args:
+            pictures: a path, an array, a Pillow image, a batch `[N, H, W, C]`, or any iterable of those, of mixed
+                size; each is resized as in training. Arrays are uint8, uint16 or floats in [0, 1]. For a model of
+                videos: one video, as a film file, a folder of frames, or frames in order; N is then its frames.
+
+        Raises:
+            UserError: a picture cannot be read, or has another type, range or shape.
+        """
+        return self.examine(pictures).score
+
+    def p_value(self, pictures: Any) -> np.ndarray:
+        """`[N]`: the share of normal pictures that look at least as anomalous, from held-out ones; small = anomalous.
+
+        Raises:
+            UserError: as `score`; or the run held nothing out.
+        """
+        return self._calibrated().p_values(self.score(pictures))
+
+    def predict(self, pictures: Any, alpha: float | None = None) -> np.ndarray:
+        """`[N]` of bool, True = anomalous: p-value at most `alpha`.
+
+        Args:
+            pictures: as for `score`.
+            alpha: at most this share of good pictures is flagged; by default the config's.
+
+        Raises:
+            UserError: as `p_value`; or alpha is too small for the number of held-out pictures.
+        """
+        return self._decided(self.score(pictures), alpha)
+
+    def examine(self, pictures: Any) -> Findings:
+        """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
+        return self.findings(self.scorer.scores(pictures))
+
+    def findings(self, found: evaluate.Scores) -> Findings:
+        """What follows from scores."""
+        if self.calibration is None:
+            return Findings(found.combined, found.layers, None, None)
+        enough = len(self.calibration.heldout) >= needed(self.alpha)
+        decided = self._decided(found.combined, None) if enough else None
+        return Findings(found.combined, found.layers, self.calibration.p_values(found.combined), decided)
+
+    def anomaly_map(self, pictures: Any) -> list[np.ndarray]:
+        """One map `[rows, columns]` per picture, of the size that `view` has; larger = more anomalous.
+
+        Raises:
+            UserError: as `score`; or the run made no maps.
+        """
+        return [found for chunk in self.scorer.prepared(pictures) for found in self.maps_of(chunk)]
+
+    def maps_of(self, raws: list[np.ndarray]) -> list[np.ndarray]:
+        """Maps of pictures that `view` made."""
+        if self._maps is None:
+            raise UserError(
+                "this run made no anomaly maps: they need a run on a folder of images with config.maps and "
+                "heldout_fraction > 0"
+            )
+        sizes = np.array([raw.shape[:2] for raw in raws])
+        canvas = sizes.max(0)
+        if self.inputs.fit == "canvas":  # rounded up, so that few sizes are compiled
+            step = self.inputs.patch or 64
+            canvas = -(-canvas // step) * step
+        return list(self._maps(Pictures(np.stack([mirrored(raw, canvas) for raw in raws]), sizes)))
+
+    def view(self, picture: Any) -> np.ndarray:
+        """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
+        return self.scorer.view(picture)
+
+    def score_samples(self, pictures: Any) -> np.ndarray:
+        """scikit-learn's outlier convention: `-score`, smaller = more anomalous."""
+        return -self.score(pictures)
+
+    def decision_function(self, pictures: Any) -> np.ndarray:
+        """scikit-learn's outlier convention: threshold - score, below 0 = anomalous."""
+        return self._calibrated().threshold - self.score(pictures)
+
+    def outlier_labels(self, pictures: Any) -> np.ndarray:
+        """What scikit-learn's outlier detectors return from `predict`: -1 = anomalous, +1 = normal."""
+        return np.where(self.predict(pictures), -1, 1)
+
+    def _map_method(self) -> maps.Maps:
+        context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
+        return maps.make(self.map_scale.method, context, self.map_statistics)
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise UserError(
+                "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train "
+                "with heldout_fraction > 0, which runs on folders and videos have."
+            )
+        return self.calibration
+
+    def _decided(self, scores: np.ndarray, alpha: float | None) -> np.ndarray:
+        try:
+            return self._calibrated().is_anomalous(scores, alpha)
+        except ValueError as error:
+            raise UserError(str(error)) from error

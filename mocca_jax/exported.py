@@ -1,0 +1,34 @@
+"""Runs an exported file with jax and numpy alone: no flax, nothing else of this project.
+
+python exported.py model.mocca pictures.npy answers.npz
+
+pictures.npy: uint8, of the shape that the file's manifest names; answers.npz: one array per answer.
+"""
+
+import hashlib
+import io
+import json
+import sys
+import zipfile
+
+import numpy as np
+from jax import export
+
+
+def load(path):
+    """A function from pictures to answers, and the manifest."""
+    with zipfile.ZipFile(path) as file:
+        manifest = json.loads(file.read("manifest.json"))
+        parts = {name: file.read(name) for name in manifest["sha256"]}
+    for name, content in parts.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            raise ValueError(f"{path}: {name} is damaged")
+    program = export.deserialize(bytearray(parts["program.stablehlo"]))
+    with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as held:
+        weights = [held[name] for name in sorted(held.files)]
+    return (lambda pictures: program.call(weights, pictures)), manifest
+
+
+if __name__ == "__main__":
+    model, _ = load(sys.argv[1])
+    np.savez(sys.argv[3], **{name: np.asarray(answer) for name, answer in model(np.load(sys.argv[2])).items()})

@@ -1,0 +1,318 @@
+"""A finished run in use: detector, threshold, predictions, bad input."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import smoke as smoke_config
+from mocca_jax import Detector, bundle, data, pipeline, predict, results, threshold
+from mocca_jax.data import incoming
+from mocca_jax.data.inputs import Inputs
+from mocca_jax.errors import UserError
+from tests.conftest import REPOSITORY
+from tests.test_folder import save, small
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MOCCA_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Forty good images of mixed sizes, and a small test set."""
+    folder = tmp_path_factory.mktemp("parts")
+    for i in range(40):
+        save(folder / f"train/good/{i:02d}.png", (40 + i % 5, 60, 3), seed=i)
+    for i in range(3):
+        save(folder / f"test/good/{i}.png", (40, 60, 3), seed=100 + i)
+        Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(_made(folder / "test/flat") / f"{i}.png")
+    return folder
+
+
+def _made(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def config_of(parts, kind, **changes):
+    config = small(parts, kind, code_size=16, batch_size=8, heldout_fraction=0.5, map_stride=8, alpha=0.1, overlays=2)
+    config.update(encoder="lenet", head="mean", layers=(1, 2), **changes)
+    config.reconstruction.epochs = config.one_class.epochs = 1
+    return config
+
+
+@pytest.fixture(scope="module")
+def runs(parts, tmp_path_factory):
+    """Finished runs on whole images and on patches."""
+    folder = tmp_path_factory.mktemp("runs")
+    for kind in ("object", "texture"):
+        pipeline.run(config_of(parts, kind), folder / kind)
+    return folder
+
+
+def scores_in(path):
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["sample"] for row in rows], np.array([float(row["score"]) for row in rows]), rows
+
+
+@pytest.mark.parametrize("kind", ["object", "texture"])
+def test_a_loaded_detector_scores_files_as_the_run_did(runs, parts, kind, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(runs / kind, moved)
+    detector = Detector.load(moved)
+    names, wanted, rows = scores_in(runs / kind / results.SCORES["test"])
+    files = [parts / name for name in names]
+    found = detector.examine(files)
+    np.testing.assert_allclose(found.score, wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.p_value, [float(row["p_value"]) for row in rows])
+    np.testing.assert_allclose(found.layers["layer1"], [float(row["layer1"]) for row in rows], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(
+        found.anomalous, found.score > results.read_json(moved / "result.json")["threshold"]["score"]
+    )
+    largest = [values.max() for values in detector.anomaly_map(files)]
+    np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)
+
+
+def test_one_by_one_in_batches_as_arrays_and_in_threads_the_scores_are_the_same(runs, parts):
+    detector = Detector.load(runs / "object" / "detector.npz")
+    files = sorted(parts.rglob("*.png"))[:13]
+    together = detector.score(files)
+    arrays = [np.asarray(Image.open(path).convert("RGB")) for path in files]
+    np.testing.assert_allclose(detector.score(iter(arrays)), together, rtol=1e-4)
+    np.testing.assert_allclose(detector.score([a / 255 for a in arrays]), together, rtol=1e-4)
+    found = np.zeros(len(files))
+
+    def one(index):
+        found[index] = detector.score(files[index])[0]
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(found, together, rtol=1e-4)
+
+
+def test_conventions_of_scikit_learn_have_the_other_sign(runs, parts):
+    detector = Detector.load(runs / "object")
+    files = sorted(parts.rglob("*.png"))[-5:]
+    score, anomalous = detector.score(files), detector.predict(files)
+    np.testing.assert_allclose(detector.score_samples(files), -score, rtol=1e-6)
+    np.testing.assert_array_equal(detector.decision_function(files) < 0, anomalous)
+    np.testing.assert_array_equal(detector.outlier_labels(files) == -1, anomalous)
+
+
+def test_few_batch_sizes_are_compiled(runs, rng):
+    detector = Detector.load(runs / "object")
+    sizes = set()
+    compiled = detector.scorer._score
+    detector.scorer._score = lambda state, raw, mask: sizes.add(len(raw)) or compiled(state, raw, mask)
+    for count in (1, 2, 3, 5, 8, 9, 17):
+        detector.score(rng.integers(0, 256, (count, 32, 32, 3), np.uint8))
+    assert len(sizes) <= 4 and max(sizes) == 8
+
+
+def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(tmp_path):
+    config = smoke_config.get_config("clip")
+    config.joint.epochs = 0
+    pipeline.run(config, tmp_path / "run")
+    detector = Detector.load(tmp_path / "run")
+    split = data.load(config).test
+    _, wanted, rows = scores_in(tmp_path / "run" / results.SCORES["test"])
+    length = int(split.timeline.lengths[0])
+    frames = split.images.frames[int(split.images.starts[0]) :][:length]
+    found = detector.examine(list(frames))
+    np.testing.assert_allclose(found.score, wanted[:length], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.layers["one_class"], [float(row["one_class"]) for row in rows][:length], rtol=1e-3)
+    with pytest.raises(UserError, match="a video of 5 frames; this model looks at clips of 8"):
+        detector.score(list(frames[:5]))
+    folder = _made(tmp_path / "videos/a")
+    for number, frame in enumerate(frames[:20]):
+        Image.fromarray(frame[..., 0]).save(folder / f"{number}.png")
+    assert predict.predict(tmp_path / "run", [str(tmp_path / "videos")], tmp_path / "out")[0] == 20
+    rows = [json.loads(line) for line in (tmp_path / "out" / predict.ROWS).read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(20)) and {row["path"] for row in rows} == {str(folder)}
+
+
+def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
+    config = config_of("", "object")
+    pictures = rng.integers(0, 256, (24, 32, 32, 3), np.uint8)
+    detector = Detector.fit(pictures, config, tmp_path / "run")
+    assert np.isfinite(detector.score(pictures[:3])).all()
+    with pytest.raises(UserError, match="another config"):
+        Detector.fit(pictures[:20], config, tmp_path / "run")
+    assert config.data_dir == ""
+
+
+def test_fit_on_a_folder_without_a_workdir_keeps_nothing(parts):
+    detector = Detector.fit(parts / "train/good", config_of(parts, "object", maps=()))
+    assert detector.alpha == 0.1 and len(detector.calibration.heldout) == 20
+    with pytest.raises(UserError, match="no anomaly maps"):
+        detector.anomaly_map(np.zeros((32, 32, 3), np.uint8))
+
+
+BAD = {
+    "NaN": (np.full((4, 4, 3), np.nan), "NaN"),
+    "floats of 0..255": (np.full((4, 4, 3), 200.0), r"floats from 200 to 200.*\[0, 1\]"),
+    "int64": (np.zeros((4, 4, 3), np.int64), "type int64"),
+    "five channels": (np.zeros((1, 4, 4, 5), np.uint8), r"shape \(4, 4, 5\)"),
+    "grey batch": (np.zeros((7, 4, 5), np.uint8), "last axis"),
+    "no pixels": (np.zeros((1, 0, 4, 3), np.uint8), "no side zero"),
+    "nothing": ([], "no pictures"),
+    "a number": ([3], "not int"),
+    "absent": ("absent.png", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures_are_told_plainly(runs, name):
+    bad, message = BAD[name]
+    with pytest.raises(UserError, match=message):
+        Detector.load(runs / "object").score(bad)
+
+
+def test_huge_and_empty_files_are_refused(runs, tmp_path, monkeypatch):
+    (tmp_path / "empty.png").write_bytes(b"")
+    monkeypatch.setattr("mocca_jax.data.images.MOST_PIXELS", 100)
+    save(tmp_path / "huge.png", (20, 20, 3))
+    detector = Detector.load(runs / "object")
+    for name, message in (("empty", "cannot be read"), ("huge", "20x20 pixels; at most 100")):
+        with pytest.raises(UserError, match=message):
+            detector.score(tmp_path / f"{name}.png")
+
+
+def test_grey_and_colour_pictures_of_any_type_become_the_same_input(rng):
+    grey = rng.integers(0, 256, (9, 7), np.uint8)
+    inputs = Inputs((9, 7, 3), fit="stretch")
+    found = [inputs.prepare(incoming.decoded(p)) for p in (grey, grey[..., None], grey.astype(np.uint16) << 8)]
+    found.append(inputs.prepare(incoming.decoded(np.dstack([grey] * 3 + [255 * np.ones_like(grey)]))))
+    for pixels in found:
+        np.testing.assert_array_equal(pixels, np.dstack([grey] * 3))
+
+
+def test_runs_that_cannot_be_loaded_say_why(runs, tmp_path):
+    for folder, message in ((tmp_path / "no", "does not exist"), (tmp_path, "holds no run")):
+        with pytest.raises(UserError, match=message):
+            Detector.load(folder)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="has not ended"):
+        Detector.load(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="older version"):
+        Detector.load(tmp_path)
+    whole = (runs / "object/detector.npz").read_bytes()
+    for cut in (0, 100, len(whole) - 30):
+        (tmp_path / "detector.npz").write_bytes(whole[:cut])
+        with pytest.raises(UserError, match="no whole model file"):
+            Detector.load(tmp_path)
+    manifest, arrays = bundle.read(runs / "object/detector.npz")
+    first = next(name for name in arrays if name.startswith("params"))
+    bundle.write(tmp_path / "detector.npz", {**manifest, "inputs": {"new": 1}}, arrays)
+    with pytest.raises(UserError, match=r"written by mocca_jax 0.*cannot use it"):
+        Detector.load(tmp_path)
+    np.savez(
+        tmp_path / "detector.npz",
+        manifest=np.frombuffer(json.dumps(manifest).encode(), np.uint8),
+        **arrays | {first: arrays[first] + 1},
+    )
+    with pytest.raises(UserError, match="differs from its recorded checksum"):
+        Detector.load(tmp_path)
+
+
+def test_a_finished_run_without_its_model_file_makes_it_again(runs, parts, tmp_path):
+    shutil.copytree(runs / "object", tmp_path / "run")
+    (tmp_path / "run/detector.npz").unlink()
+    pipeline.run(config_of(parts, "object"), tmp_path / "run")
+    assert Detector.load(tmp_path / "run").digest == Detector.load(runs / "object").digest
+
+
+def test_alpha_keeps_its_promise_on_simulated_scores(rng):
+    flagged = []
+    for _ in range(400):
+        calibration = threshold.Calibration(rng.normal(size=40), 0.1)
+        flagged.append(calibration.is_anomalous(rng.normal(size=200)).mean())
+    assert 0.08 < np.mean(flagged) <= 0.1 + 3 * np.std(flagged) / 20
+
+
+def test_an_alpha_that_is_too_small_says_how_many_samples_it_takes(runs, rng):
+    calibration = threshold.Calibration(rng.normal(size=12), 0.1)
+    with pytest.raises(ValueError, match=r"alpha = 0.01 takes 99 held-out .* has 12.*0.07692"):
+        calibration.is_anomalous(np.zeros(3), 0.01)
+    assert calibration.is_anomalous(np.array([9.0]), 0.08).tolist() == [True]
+    with pytest.raises(UserError, match="takes 199 held-out"):
+        Detector.load(runs / "object").predict(np.zeros((32, 32, 3), np.uint8), alpha=0.005)
+
+
+def test_calibration_changes_no_order(rng):
+    calibration = threshold.Calibration(rng.normal(size=30), 0.1)
+    scores = np.sort(np.concatenate([rng.normal(size=50), [1e9, -1e9]]))
+    assert (np.diff(calibration.relative(scores)) > 0).all()
+    assert calibration.relative(np.array([calibration.threshold])).tolist() == [1.0]
+
+
+def test_predict_goes_on_past_unreadable_files_and_after_an_interruption(runs, parts, tmp_path, monkeypatch):
+    new = tmp_path / "new"
+    shutil.copytree(parts, new)
+    (new / "broken.png").write_bytes(b"not a picture")
+    command = [sys.executable, "-m", "mocca_jax.predict", f"--run={runs / 'object'}", f"--input={new}"]
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*command, f"--output={out}", "--overlays=all"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert done.returncode == predict.SOME_UNREADABLE, done.stderr
+    assert "46 scored" in done.stdout and "1 file(s) unreadable" in done.stdout
+    assert "broken.png" in (out / predict.UNREADABLE).read_text()
+    assert len(list((out / predict.OVERLAYS).iterdir())) == 46
+    with open(out / predict.TABLE, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 46 and {"path", "score", "p_value", "anomalous", "layer1"} <= set(rows[0])
+
+    kept = []
+    keep = predict.Rows.keep
+
+    def stop_in_the_third(rows):
+        kept.append(1)
+        if len(kept) == 3:
+            with open(rows.output / predict.ROWS, "ab") as file:
+                file.write(b'{"path": "torn')
+            raise KeyboardInterrupt
+        keep(rows)
+
+    monkeypatch.setattr(predict.Rows, "keep", stop_in_the_third)
+    again = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(runs / "object", [str(new)], again)
+    monkeypatch.setattr(predict.Rows, "keep", keep)
+    shutil.copy(new / "test/good/0.png", new / "broken.png")
+    assert predict.predict(runs / "object", [str(new)], again)[::2] == (47, 0)
+    assert not (again / predict.UNREADABLE).exists()
+    with pytest.raises(UserError, match="another run or with other options"):
+        predict.predict(runs / "texture", [str(new)], again)
+    with pytest.raises(UserError, match="matches nothing"):
+        predict.predict(runs / "object", [str(tmp_path / "*.bmp")], tmp_path / "none")
+
+
+def test_predict_takes_films_frame_by_frame(runs, tmp_path, rng):
+    from mocca_jax.data import films
+
+    films.write(tmp_path / "film.avi", iter(rng.integers(0, 256, (11, 48, 48, 3), np.uint8)), 10)
+    (tmp_path / "torn.avi").write_bytes(b"RIFF")
+    inputs = [str(tmp_path / "film.avi"), str(tmp_path / "torn.avi")]
+    assert predict.predict(runs / "object", inputs, tmp_path / "out")[::2] == (11, 1)
+
+
+def test_the_package_imports_fast():
+    code = "import time; t = time.perf_counter(); import mocca_jax; assert time.perf_counter() - t < 0.5"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
