@@ -128,7 +128,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         UserError: the file is damaged, or of a newer format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             manifest = json.loads(file[MANIFEST].tobytes())
             arrays = {name: file[name] for name in file.files if name != MANIFEST}
             found = manifest["format"], manifest["arrays"]

@@ -80,7 +80,7 @@ def patches(context: Context, raw: jax.Array, state: TrainState, statistics: Sta
 def reconstruction(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
     """The squared error of the reconstruction, summed over colours."""
     image = context.inputs.preprocess(raw)
-    made = context.model.apply(_variables(state), image, jnp.ones(len(image)), False)
+    made = context.model.apply(_variables(state), image, jnp.ones(image.shape[0]), False)
     return jnp.square(made - image).sum(-1)
 
 
@@ -167,7 +167,7 @@ def _variables(state: TrainState) -> dict:
 
 def _unit_scores(context: Context, state: TrainState, image: jax.Array) -> jax.Array:
     """The score `[B]` of each unit: Eq. 6, or the error of reconstruction."""
-    parts = evaluate.unit_scores(context.model, context.stage, context.config, state, image, jnp.ones(len(image)))
+    parts = evaluate.unit_scores(context.model, context.stage, context.config, state, image, jnp.ones(image.shape[0]))
     return parts[evaluate.RECONSTRUCTION if context.config.score == evaluate.RECONSTRUCTION else evaluate.ONE_CLASS]
 
 
@@ -183,7 +183,7 @@ def _in_batches(compiled: Callable, state: Any, raw: np.ndarray, size: int, mesh
 def _activations(context: Context, variables: dict, raw: jax.Array) -> dict[str, jax.Array]:
     """`{layer: [B, h, w, C]}` of the layers that maps are made of."""
     model = models.build(context.config, context.inputs.shape, map_layers(context.config), head="activation")
-    image, mask = context.inputs.preprocess(raw), jnp.ones(len(raw))
+    image, mask = context.inputs.preprocess(raw), jnp.ones(raw.shape[0])
     _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
     return features_of(sown)
 

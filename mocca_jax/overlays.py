@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 # From "as ordinary as the median good pixel" (0) over the threshold (1) to twice as far (2): red, green, blue,
 # opacity. Below the threshold the colours are cold, above it warm.
@@ -29,6 +30,20 @@ class Scale:
         return (values - self.ordinary) / max(self.threshold - self.ordinary, 1e-12)
 
 
+def colours():
+    """From `Scale.relative` 0 to 2, as matplotlib wants them."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("anomaly", [(at / 2, colour) for at, colour in COLOURS], N=1024)
+
+
+def paint(picture: np.ndarray, values: np.ndarray, scale: Scale) -> Image.Image:
+    """The picture `[rows, columns, 1 or 3]` under its map `[rows, columns]`, nothing else."""
+    painted = colours()(np.clip(scale.relative(values) / 2, 0, 1))
+    opacity = painted[..., 3:]
+    return Image.fromarray((picture * (1 - opacity) + 255 * painted[..., :3] * opacity).round().astype(np.uint8))
+
+
 def draw(
     path: Path, picture: np.ndarray, values: np.ndarray, mask: np.ndarray | None, scale: Scale, title: str
 ) -> None:
@@ -43,18 +58,16 @@ def draw(
         title: one line.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     rows, columns = values.shape
-    colours = LinearSegmentedColormap.from_list("anomaly", [(at / 2, colour) for at, colour in COLOURS], N=1024)
     width = INCHES * min(max(columns / rows, 0.5), 2)
     figure = Figure(figsize=(2 * width + 1.6, INCHES + 0.9), layout="constrained", dpi=DOTS)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.imshow(picture)
         axes.set_axis_off()
-    painted = right.imshow(scale.relative(values), cmap=colours, vmin=0, vmax=2, interpolation="bilinear")
+    painted = right.imshow(scale.relative(values), cmap=colours(), vmin=0, vmax=2, interpolation="bilinear")
     left.set_title("image", fontsize=9)
     right.set_title("anomaly map", fontsize=9)
     if mask is not None and mask.any():

@@ -91,6 +91,7 @@ def curves(axes, title: str, series: dict[str, tuple[list[int], list[float]]]) -
         )
     if all(value > 0 for _, values in series.values() for value in values):
         axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("epoch", fontsize=8)
     axes.legend(fontsize=7, frameon=False)

@@ -116,6 +116,17 @@ def _lead(result: dict) -> list[str]:
         lines.append(said + (f" On the test set it flags {' and '.join(flagged)} samples." if flagged else ""))
     else:
         lines.append("Nothing was held out, so there is no threshold: scores order samples and decide nothing.")
+    maps = result["maps"]
+    if maps and maps["test"]:
+        lines.append(
+            f"Anomaly maps ({maps['method']}): pixel AUROC {maps['test']['pixel_auroc']:.3f}, AUPRO "
+            f"{maps['test']['aupro']:.3f} on the test images whose defects are marked."
+            + (
+                f" The largest value of the map, as an image's score: AUC {maps['test']['image_auc']:.3f}."
+                if "image_auc" in maps["test"]
+                else ""
+            )
+        )
     return [f'<p class="lead">{html.escape(lines[0])}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
 
 
@@ -157,8 +168,11 @@ def _examples(run: Path, tables: dict[str, Table], result: dict) -> list[str]:
         return []
     names = examples.file_names(test["sample"])
     reference = tables.get("heldout", test)
-    body = []
+    body, shown = [], []
     for kind, indices in examples.choose(test["score"], test["label"]).items():
+        if indices.tolist() in shown:
+            continue
+        shown.append(indices.tolist())
         cards, kinds = [], set()
         for index in indices.tolist():
             found = [p for f in ("overlays", examples.FOLDER) if (p := run / f / f"{names[index]}.png").is_file()]

@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
+from mocca_jax import pipeline  # noqa: E402
+from tests import runs  # noqa: E402
+
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -26,6 +29,23 @@ def smoke() -> ConfigDict:
     from configs import smoke
 
     return smoke.get_config()
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory) -> Path:
+    """A folder of good images with a small test set, see `runs.good_and_flat`."""
+    return runs.good_and_flat(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session")
+def finished(parts, tmp_path_factory) -> Path:
+    """Finished runs on whole images, `object`, and on patches, `texture`."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
+        for kind in ("object", "texture"):
+            pipeline.run(runs.quick(parts, kind), folder / kind)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,48 +17,7 @@ from mocca_jax.data import incoming
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from tests.conftest import REPOSITORY
-from tests.test_folder import save, small
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MOCCA_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """Forty good images of mixed sizes, and a small test set."""
-    folder = tmp_path_factory.mktemp("parts")
-    for i in range(40):
-        save(folder / f"train/good/{i:02d}.png", (40 + i % 5, 60, 3), seed=i)
-    for i in range(3):
-        save(folder / f"test/good/{i}.png", (40, 60, 3), seed=100 + i)
-        Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(_made(folder / "test/flat") / f"{i}.png")
-    return folder
-
-
-def _made(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def config_of(parts, kind, **changes):
-    config = small(parts, kind, code_size=16, batch_size=8, heldout_fraction=0.5, map_stride=8, alpha=0.1, overlays=2)
-    config.update(encoder="lenet", head="mean", layers=(1, 2), **changes)
-    config.reconstruction.epochs = config.one_class.epochs = 1
-    return config
-
-
-@pytest.fixture(scope="module")
-def runs(parts, tmp_path_factory):
-    """Finished runs on whole images and on patches."""
-    folder = tmp_path_factory.mktemp("runs")
-    for kind in ("object", "texture"):
-        pipeline.run(config_of(parts, kind), folder / kind)
-    return folder
+from tests.runs import quick, save
 
 
 def scores_in(path):
@@ -68,11 +27,11 @@ def scores_in(path):
 
 
 @pytest.mark.parametrize("kind", ["object", "texture"])
-def test_a_loaded_detector_scores_files_as_the_run_did(runs, parts, kind, tmp_path):
+def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tmp_path):
     moved = tmp_path / "moved"
-    shutil.copytree(runs / kind, moved)
+    shutil.copytree(finished / kind, moved)
     detector = Detector.load(moved)
-    names, wanted, rows = scores_in(runs / kind / results.SCORES["test"])
+    names, wanted, rows = scores_in(finished / kind / results.SCORES["test"])
     files = [parts / name for name in names]
     found = detector.examine(files)
     np.testing.assert_allclose(found.score, wanted, rtol=1e-4, atol=1e-6)
@@ -85,8 +44,8 @@ def test_a_loaded_detector_scores_files_as_the_run_did(runs, parts, kind, tmp_pa
     np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)
 
 
-def test_one_by_one_in_batches_as_arrays_and_in_threads_the_scores_are_the_same(runs, parts):
-    detector = Detector.load(runs / "object" / "detector.npz")
+def test_one_by_one_in_batches_as_arrays_and_in_threads_the_scores_are_the_same(finished, parts):
+    detector = Detector.load(finished / "object" / "detector.npz")
     files = sorted(parts.rglob("*.png"))[:13]
     together = detector.score(files)
     arrays = [np.asarray(Image.open(path).convert("RGB")) for path in files]
@@ -105,8 +64,8 @@ def test_one_by_one_in_batches_as_arrays_and_in_threads_the_scores_are_the_same(
     np.testing.assert_allclose(found, together, rtol=1e-4)
 
 
-def test_conventions_of_scikit_learn_have_the_other_sign(runs, parts):
-    detector = Detector.load(runs / "object")
+def test_conventions_of_scikit_learn_have_the_other_sign(finished, parts):
+    detector = Detector.load(finished / "object")
     files = sorted(parts.rglob("*.png"))[-5:]
     score, anomalous = detector.score(files), detector.predict(files)
     np.testing.assert_allclose(detector.score_samples(files), -score, rtol=1e-6)
@@ -114,8 +73,8 @@ def test_conventions_of_scikit_learn_have_the_other_sign(runs, parts):
     np.testing.assert_array_equal(detector.outlier_labels(files) == -1, anomalous)
 
 
-def test_few_batch_sizes_are_compiled(runs, rng):
-    detector = Detector.load(runs / "object")
+def test_few_batch_sizes_are_compiled(finished, rng):
+    detector = Detector.load(finished / "object")
     sizes = set()
     compiled = detector.scorer._score
     detector.scorer._score = lambda state, raw, mask: sizes.add(len(raw)) or compiled(state, raw, mask)
@@ -138,7 +97,8 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(tmp_path):
     np.testing.assert_allclose(found.layers["one_class"], [float(row["one_class"]) for row in rows][:length], rtol=1e-3)
     with pytest.raises(UserError, match="a video of 5 frames; this model looks at clips of 8"):
         detector.score(list(frames[:5]))
-    folder = _made(tmp_path / "videos/a")
+    folder = tmp_path / "videos/a"
+    folder.mkdir(parents=True)
     for number, frame in enumerate(frames[:20]):
         Image.fromarray(frame[..., 0]).save(folder / f"{number}.png")
     assert predict.predict(tmp_path / "run", [str(tmp_path / "videos")], tmp_path / "out")[0] == 20
@@ -147,7 +107,7 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(tmp_path):
 
 
 def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
-    config = config_of("", "object")
+    config = quick("", "object")
     pictures = rng.integers(0, 256, (24, 32, 32, 3), np.uint8)
     detector = Detector.fit(pictures, config, tmp_path / "run")
     assert np.isfinite(detector.score(pictures[:3])).all()
@@ -157,7 +117,7 @@ def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
 
 
 def test_fit_on_a_folder_without_a_workdir_keeps_nothing(parts):
-    detector = Detector.fit(parts / "train/good", config_of(parts, "object", maps=()))
+    detector = Detector.fit(parts / "train/good", quick(parts, "object", maps=()))
     assert detector.alpha == 0.1 and len(detector.calibration.heldout) == 20
     with pytest.raises(UserError, match="no anomaly maps"):
         detector.anomaly_map(np.zeros((32, 32, 3), np.uint8))
@@ -177,17 +137,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_are_told_plainly(runs, name):
+def test_bad_pictures_are_told_plainly(finished, name):
     bad, message = BAD[name]
     with pytest.raises(UserError, match=message):
-        Detector.load(runs / "object").score(bad)
+        Detector.load(finished / "object").score(bad)
 
 
-def test_huge_and_empty_files_are_refused(runs, tmp_path, monkeypatch):
+def test_huge_and_empty_files_are_refused(finished, tmp_path, monkeypatch):
     (tmp_path / "empty.png").write_bytes(b"")
     monkeypatch.setattr("mocca_jax.data.images.MOST_PIXELS", 100)
     save(tmp_path / "huge.png", (20, 20, 3))
-    detector = Detector.load(runs / "object")
+    detector = Detector.load(finished / "object")
     for name, message in (("empty", "cannot be read"), ("huge", "20x20 pixels; at most 100")):
         with pytest.raises(UserError, match=message):
             detector.score(tmp_path / f"{name}.png")
@@ -202,7 +162,7 @@ def test_grey_and_colour_pictures_of_any_type_become_the_same_input(rng):
         np.testing.assert_array_equal(pixels, np.dstack([grey] * 3))
 
 
-def test_runs_that_cannot_be_loaded_say_why(runs, tmp_path):
+def test_runs_that_cannot_be_loaded_say_why(finished, tmp_path):
     for folder, message in ((tmp_path / "no", "does not exist"), (tmp_path, "holds no run")):
         with pytest.raises(UserError, match=message):
             Detector.load(folder)
@@ -212,12 +172,12 @@ def test_runs_that_cannot_be_loaded_say_why(runs, tmp_path):
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(UserError, match="older version"):
         Detector.load(tmp_path)
-    whole = (runs / "object/detector.npz").read_bytes()
+    whole = (finished / "object/detector.npz").read_bytes()
     for cut in (0, 100, len(whole) - 30):
         (tmp_path / "detector.npz").write_bytes(whole[:cut])
         with pytest.raises(UserError, match="no whole model file"):
             Detector.load(tmp_path)
-    manifest, arrays = bundle.read(runs / "object/detector.npz")
+    manifest, arrays = bundle.read(finished / "object/detector.npz")
     first = next(name for name in arrays if name.startswith("params"))
     bundle.write(tmp_path / "detector.npz", {**manifest, "inputs": {"new": 1}}, arrays)
     with pytest.raises(UserError, match=r"written by mocca_jax 0.*cannot use it"):
@@ -231,11 +191,11 @@ def test_runs_that_cannot_be_loaded_say_why(runs, tmp_path):
         Detector.load(tmp_path)
 
 
-def test_a_finished_run_without_its_model_file_makes_it_again(runs, parts, tmp_path):
-    shutil.copytree(runs / "object", tmp_path / "run")
+def test_a_finished_run_without_its_model_file_makes_it_again(finished, parts, tmp_path):
+    shutil.copytree(finished / "object", tmp_path / "run")
     (tmp_path / "run/detector.npz").unlink()
-    pipeline.run(config_of(parts, "object"), tmp_path / "run")
-    assert Detector.load(tmp_path / "run").digest == Detector.load(runs / "object").digest
+    pipeline.run(quick(parts, "object"), tmp_path / "run")
+    assert Detector.load(tmp_path / "run").digest == Detector.load(finished / "object").digest
 
 
 def test_alpha_keeps_its_promise_on_simulated_scores(rng):
@@ -246,13 +206,13 @@ def test_alpha_keeps_its_promise_on_simulated_scores(rng):
     assert 0.08 < np.mean(flagged) <= 0.1 + 3 * np.std(flagged) / 20
 
 
-def test_an_alpha_that_is_too_small_says_how_many_samples_it_takes(runs, rng):
+def test_an_alpha_that_is_too_small_says_how_many_samples_it_takes(finished, rng):
     calibration = threshold.Calibration(rng.normal(size=12), 0.1)
     with pytest.raises(ValueError, match=r"alpha = 0.01 takes 99 held-out .* has 12.*0.07692"):
         calibration.is_anomalous(np.zeros(3), 0.01)
     assert calibration.is_anomalous(np.array([9.0]), 0.08).tolist() == [True]
     with pytest.raises(UserError, match="takes 199 held-out"):
-        Detector.load(runs / "object").predict(np.zeros((32, 32, 3), np.uint8), alpha=0.005)
+        Detector.load(finished / "object").predict(np.zeros((32, 32, 3), np.uint8), alpha=0.005)
 
 
 def test_calibration_changes_no_order(rng):
@@ -262,11 +222,11 @@ def test_calibration_changes_no_order(rng):
     assert calibration.relative(np.array([calibration.threshold])).tolist() == [1.0]
 
 
-def test_predict_goes_on_past_unreadable_files_and_after_an_interruption(runs, parts, tmp_path, monkeypatch):
+def test_predict_goes_on_past_unreadable_files_and_after_an_interruption(finished, parts, tmp_path, monkeypatch):
     new = tmp_path / "new"
     shutil.copytree(parts, new)
     (new / "broken.png").write_bytes(b"not a picture")
-    command = [sys.executable, "-m", "mocca_jax.predict", f"--run={runs / 'object'}", f"--input={new}"]
+    command = [sys.executable, "-m", "mocca_jax.predict", f"--run={finished / 'object'}", f"--input={new}"]
     out = tmp_path / "out"
     done = subprocess.run(
         [*command, f"--output={out}", "--overlays=all"], capture_output=True, text=True, cwd=REPOSITORY
@@ -293,24 +253,24 @@ def test_predict_goes_on_past_unreadable_files_and_after_an_interruption(runs, p
     monkeypatch.setattr(predict.Rows, "keep", stop_in_the_third)
     again = tmp_path / "again"
     with pytest.raises(KeyboardInterrupt):
-        predict.predict(runs / "object", [str(new)], again)
+        predict.predict(finished / "object", [str(new)], again)
     monkeypatch.setattr(predict.Rows, "keep", keep)
     shutil.copy(new / "test/good/0.png", new / "broken.png")
-    assert predict.predict(runs / "object", [str(new)], again)[::2] == (47, 0)
+    assert predict.predict(finished / "object", [str(new)], again)[::2] == (47, 0)
     assert not (again / predict.UNREADABLE).exists()
     with pytest.raises(UserError, match="another run or with other options"):
-        predict.predict(runs / "texture", [str(new)], again)
+        predict.predict(finished / "texture", [str(new)], again)
     with pytest.raises(UserError, match="matches nothing"):
-        predict.predict(runs / "object", [str(tmp_path / "*.bmp")], tmp_path / "none")
+        predict.predict(finished / "object", [str(tmp_path / "*.bmp")], tmp_path / "none")
 
 
-def test_predict_takes_films_frame_by_frame(runs, tmp_path, rng):
+def test_predict_takes_films_frame_by_frame(finished, tmp_path, rng):
     from mocca_jax.data import films
 
     films.write(tmp_path / "film.avi", iter(rng.integers(0, 256, (11, 48, 48, 3), np.uint8)), 10)
     (tmp_path / "torn.avi").write_bytes(b"RIFF")
     inputs = [str(tmp_path / "film.avi"), str(tmp_path / "torn.avi")]
-    assert predict.predict(runs / "object", inputs, tmp_path / "out")[::2] == (11, 1)
+    assert predict.predict(finished / "object", inputs, tmp_path / "out")[::2] == (11, 1)
 
 
 def test_the_package_imports_fast():

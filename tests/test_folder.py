@@ -17,18 +17,12 @@ from mocca_jax import data, pipeline, results
 from mocca_jax.data import augment, check, defects, images, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from tests.runs import save, small
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MOCCA_CACHE_DIR", str(tmp_path / "cache"))
-
-
-def save(path, shape=(40, 40, 3), seed=0, mode=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    image = Image.fromarray(pixels)
-    (image.convert(mode) if mode else image).save(path)
 
 
 @pytest.fixture
@@ -43,15 +37,6 @@ def parts(tmp_path):
     save(folder / "test/scratch/b.png", seed=31)
     save(folder / "ground_truth/scratch/b_mask.png", (40, 40), seed=32)
     return folder
-
-
-def small(folder, kind="object", **changes):
-    config = folder_config.get_config(kind)
-    config.data_dir = str(folder)
-    config.resize = 32
-    config.patch = 16 if kind == "texture" else 0
-    config.update(changes)
-    return config
 
 
 def test_every_config_of_images_passes_its_own_check():

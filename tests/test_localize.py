@@ -11,7 +11,8 @@ from mocca_jax import data as datasets
 from mocca_jax import examples, maps, metrics, models, overlays, parallel, pipeline, train
 from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
-from tests.test_folder import own_cache, parts, save, small  # noqa: F401 (fixtures)
+from tests.runs import save, small
+from tests.test_folder import own_cache, parts  # noqa: F401 (fixtures)
 
 
 def brute_force_aupro(found, masks, limit, steps):

@@ -67,16 +67,17 @@ def decoded(
     return arrays["images"], fitted, kept
 
 
-def load_rgb(path: Path | BinaryIO) -> Image.Image:
+def load_rgb(path: Path | BinaryIO, most_pixels: int | None = None) -> Image.Image:
     """Any image as 8-bit RGB, upright: 16-bit values are divided by 256, transparency is dropped.
 
     Raises:
         Exception: what Pillow's decoders raise for files that are no images, or damaged.
-        ValueError: more than `MOST_PIXELS`, or pixels without a known range.
+        ValueError: more than `most_pixels` (None: `MOST_PIXELS`), or pixels without a known range.
     """
     with Image.open(path) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+        most = most_pixels or MOST_PIXELS
+        if image.width * image.height > most:
+            raise ValueError(f"{image.width}x{image.height} pixels; at most {most:,} are decoded")
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):

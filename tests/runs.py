@@ -1,0 +1,42 @@
+"""Small finished runs that several test files use."""
+
+import numpy as np
+from PIL import Image
+
+from configs import folder as folder_config
+
+
+def save(path, shape=(40, 40, 3), seed=0, mode=None):
+    """A picture of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
+    (image.convert(mode) if mode else image).save(path)
+
+
+def small(folder, kind="object", **changes):
+    """The config of a folder, at 32 pixels; patches of 16."""
+    config = folder_config.get_config(kind)
+    config.data_dir = str(folder)
+    config.resize = 32
+    config.patch = 16 if kind == "texture" else 0
+    config.update(changes)
+    return config
+
+
+def good_and_flat(folder):
+    """Forty good images of mixed sizes, and a test set of three more and three flat ones."""
+    for i in range(40):
+        save(folder / f"train/good/{i:02d}.png", (40 + i % 5, 60, 3), seed=i)
+    (folder / "test/flat").mkdir(parents=True)
+    for i in range(3):
+        save(folder / f"test/good/{i}.png", (40, 60, 3), seed=100 + i)
+        Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(folder / f"test/flat/{i}.png")
+    return folder
+
+
+def quick(folder, kind, **changes):
+    """LeNet, one epoch a stage, half of the normal images held out."""
+    config = small(folder, kind, code_size=16, batch_size=8, heldout_fraction=0.5, map_stride=8, alpha=0.1, overlays=2)
+    config.update(encoder="lenet", head="mean", layers=(1, 2), **changes)
+    config.reconstruction.epochs = config.one_class.epochs = 1
+    return config
