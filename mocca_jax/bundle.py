@@ -22,12 +22,12 @@ from mocca_jax import normal_features, results
 from mocca_jax.checkpoint import describe
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.threshold import Calibration
 from mocca_jax.train import TrainState
 
 FILE = "detector.npz"
 FORMAT = 1
 MANIFEST = "manifest"
+ARRAYS = ("heldout", "map_heldout", "samples")
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,11 @@ def load(run: Path) -> dict[str, Any]:
             "inputs": Inputs.from_dict(manifest["inputs"]),
             "aggregate": manifest["aggregate"],
             "state": _state(tree),
-            "calibration": Calibration(tree["heldout"], config.alpha) if "heldout" in tree else None,
+            **{name: tree.get(name) for name in ARRAYS},
             "scale": {name: tuple(pair) for name, pair in manifest["scale"].items()},
             "map_scale": MapScale(**manifest["maps"]) if manifest["maps"] else None,
             "map_statistics": {n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
             "description": manifest["description"],
-            "samples": tree.get("samples"),
         }
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -85,10 +84,7 @@ def contents(detector: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "radii": state.radii,
         "maps": {name: vars(normal) for name, normal in detector.map_statistics.items()},
     }
-    if detector.calibration is not None:
-        tree["heldout"] = detector.calibration.heldout
-    if detector.samples is not None:
-        tree["samples"] = detector.samples
+    tree |= {name: array for name in ARRAYS if (array := getattr(detector, name)) is not None}
     arrays = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
     manifest = {
         "version": mocca_jax.__version__,

@@ -9,10 +9,10 @@
 A detector keeps nothing between calls and may be used from several threads.
 """
 
-import copy
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from mocca_jax.errors import UserError
 from mocca_jax.scorer import Scorer
 from mocca_jax.threshold import Calibration, needed
 from mocca_jax.train import TrainState
+
+BY = ("score", "map")
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Detector:
         inputs: how pictures become the network's input.
         aggregate: how scores of units become those of samples, a name in `scores.AGGREGATES`.
         state: variables, centroids and radii.
-        calibration: from held-out normal samples; None without such.
+        heldout: scores of held-out normal samples; None without such.
         scale: of the two terms of a combined score.
         map_scale, map_statistics: of the anomaly maps, where the run made some.
+        map_heldout: the largest value of each held-out picture's map.
         description: of the data it was trained on.
         samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
+        by, alpha: see `load`.
     """
 
     def __init__(
@@ -65,31 +69,49 @@ class Detector:
         inputs: Inputs,
         aggregate: str,
         state: TrainState,
-        calibration: Calibration | None = None,
+        heldout: np.ndarray | None = None,
         scale: evaluate.Scale | None = None,
         map_scale: MapScale | None = None,
         map_statistics: maps.Statistics | None = None,
+        map_heldout: np.ndarray | None = None,
         description: str = "",
         samples: np.ndarray | None = None,
+        by: str = "score",
+        alpha: float | None = None,
     ):
+        if by not in BY:
+            raise UserError(f"by = {by!r}: it is one of {', '.join(map(repr, BY))}")
+        if by == "map" and map_heldout is None:
+            raise UserError("by = 'map': this run made no anomaly maps; leave it out")
+
         self.config, self.inputs, self.aggregate, self.description = config, inputs, aggregate, description
-        self.samples = samples
-        self.calibration, self.scale = calibration, scale or {}
+        self.samples, self.by = samples, by
+        self.heldout, self.map_heldout, self.scale = heldout, map_heldout, scale or {}
+        decisive = map_heldout if by == "map" else heldout
+        self.calibration = None
+        if decisive is not None:
+            self.calibration = Calibration(decisive, config.alpha if alpha is None else alpha)
         self.map_scale, self.map_statistics = map_scale, map_statistics or {}
         self.scorer = Scorer(config, inputs, aggregate, state, self.scale)
         self._maps = self._map_method() if map_scale else None
+        if alpha is not None:
+            self._decided(np.zeros(1), alpha)  # raises where too few are held out
 
     @classmethod
-    def load(cls, run: str | Path) -> "Detector":
+    def load(cls, run: str | Path, by: str = "score", alpha: float | None = None) -> "Detector":
         """The detector of a finished run.
 
         Args:
             run: the run's workdir, wherever it lies now, or its `detector.npz`.
+            by: "score" for the paper's score; "map" for the largest value of a picture's anomaly map, where the run
+                made maps. The run says which of the two found made-up defects better.
+            alpha: at most this share of good pictures is flagged; None for the config's.
 
         Raises:
-            UserError: no such run, it has not ended, or the file is damaged or of another version.
+            UserError: no such run, it has not ended, the file is damaged or of another version; `by` is neither; too
+                few samples were held out for this alpha.
         """
-        return cls(**bundle.load(Path(run)))
+        return cls(**bundle.load(Path(run)), by=by, alpha=alpha)
 
     @classmethod
     def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
@@ -122,17 +144,6 @@ class Detector:
     def alpha(self) -> float | None:
         """At most this share of good pictures is flagged; None where nothing was held out."""
         return self.calibration.alpha if self.calibration else None
-
-    def with_alpha(self, alpha: float) -> "Detector":
-        """The same detector with another alpha.
-
-        Raises:
-            UserError: alpha is too small for the number of held-out pictures, or there are none.
-        """
-        self._decided(np.zeros(1), alpha)
-        changed = copy.copy(self)
-        changed.calibration = Calibration(self.calibration.heldout, alpha)
-        return changed
 
     def save(self, path: str | Path) -> None:
         """Writes everything to one file, which `load` reads.
@@ -184,7 +195,20 @@ class Detector:
 
     def examine(self, pictures: Any) -> Findings:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
-        return self.findings(self.scorer.scores(pictures))
+        if self.inputs.clip_length:
+            return self.findings(self.scorer.scores(pictures))
+        return self.findings(self.of_views(self.scorer.prepared(pictures)))
+
+    def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
+        """Scores of pictures that `view` made, some at a time."""
+        if self.by == "score":
+            return self.scorer.of_views(chunks)
+        parts = [(self.scorer.of_views([chunk]), self.maps_of(chunk)) for chunk in chunks if chunk]
+        if not parts:
+            raise UserError("no pictures were given")
+        largest = np.array([values.max() for _, found in parts for values in found])
+        layers = {name: np.concatenate([found.layers[name] for found, _ in parts]) for name in parts[0][0].layers}
+        return evaluate.Scores(largest, layers)
 
     def findings(self, found: evaluate.Scores) -> Findings:
         """What follows from scores."""

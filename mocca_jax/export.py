@@ -28,7 +28,7 @@ from jax import export as jax_export
 
 import mocca_jax
 from mocca_jax import program
-from mocca_jax.detector import Detector
+from mocca_jax.detector import BY, Detector
 from mocca_jax.errors import UserError
 
 FORMAT = 1
@@ -41,18 +41,19 @@ TOLERANCE = 1e-5  # relative to the largest answer of its kind
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
+    parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
     parser.add_argument("--output", type=Path, required=True, help="the file; it must not exist")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        worst = export(options.run, options.output)
+        worst = export(options.run, options.output, options.by)
     except UserError as error:
         sys.exit(f"error: {error}")
     size = options.output.stat().st_size / 1e6
     print(f"{options.output}: {size:.1f} MB; differs from the detector by at most {worst:.1e}, relative")
 
 
-def export(run: Path, output: Path) -> float:
+def export(run: Path, output: Path, by: str = "score") -> float:
     """Writes the file; returns the largest relative difference from the detector.
 
     Raises:
@@ -60,7 +61,7 @@ def export(run: Path, output: Path) -> float:
     """
     if output.exists():
         raise UserError(f"{output} exists; name a new file, or remove it")
-    detector = Detector.load(run)
+    detector = Detector.load(run, by)
     if detector.samples is None:
         raise UserError(f"{run} keeps no samples to compare on: give the training command again")
     draft = output.with_name(f".{output.name}.draft")
@@ -122,6 +123,7 @@ def _manifest(detector: Detector, shape: tuple[int, ...], answers: list[str]) ->
         },
         "answers": answers,
         "alpha": detector.alpha,
+        "by": detector.by,
     }
 
 
@@ -163,7 +165,7 @@ def _differences(detector: Detector, pictures: np.ndarray, answers: Any) -> list
     wanted: dict[str, np.ndarray] = found if found is not None else {}
     if found is None:
         views = list(pictures)
-        scores = detector.scorer.of_views([views])
+        scores = detector.of_views([views])
         findings = detector.findings(scores)
         wanted = {"score": findings.score, **findings.layers}
         if findings.p_value is not None:

@@ -39,7 +39,6 @@ from mocca_jax.data import batching
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.stages import STAGES, Stage
-from mocca_jax.threshold import Calibration
 
 SAMPLES = 4  # kept with the trained model, to compare exported files on
 
@@ -237,10 +236,11 @@ def _detector(config, dataset: data.Dataset, state, normals, scale, localized: l
         dataset.inputs,
         dataset.aggregate,
         state,
-        calibration=Calibration(normals, config.alpha) if normals is not None else None,
+        heldout=normals,
         scale=scale,
         map_scale=MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
         map_statistics=localized.statistics,
+        map_heldout=localized.largest.get("heldout"),
         description=dataset.description,
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
     )

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from mocca_jax import overlays, parallel, results
 from mocca_jax.config import differences
 from mocca_jax.data import cache, incoming, sources
-from mocca_jax.detector import Detector, Findings
+from mocca_jax.detector import BY, Detector, Findings
 from mocca_jax.errors import UserError
 
 ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
@@ -48,12 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--input", action="append", required=True, help="picture, folder, film or pattern")
     parser.add_argument("--output", type=Path, required=True, help="folder, made where it is absent")
     parser.add_argument("--alpha", type=float, help="share of good pictures that may be flagged; default: the run's")
+    parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
     parser.add_argument("--overlays", choices=("none", "flagged", "all"), default="none")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         parallel.configure(0, str(cache.root() / "xla"))
-        done, flagged, failed = predict(options.run, options.input, options.output, options.alpha, options.overlays)
+        done, flagged, failed = predict(
+            options.run, options.input, options.output, options.alpha, options.overlays, options.by
+        )
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"{done} scored, {flagged} of them anomalous, {failed} file(s) unreadable: see {options.output}")
@@ -61,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def predict(
-    run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none"
+    run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none", by: str = "score"
 ) -> tuple[int, int, int]:
     """Scores what is in `inputs` into the folder `output`; see the module's docstring.
 
@@ -70,6 +73,7 @@ def predict(
         inputs: pictures, folders, films, patterns.
         output: a new folder, or one that this was begun in.
         alpha: share of good pictures that may be flagged; None: the run's.
+        by: what decides, "score" or "map", see `Detector.load`.
         drawn: overlays, "none", "flagged" or "all".
 
     Returns:
@@ -78,13 +82,11 @@ def predict(
     Raises:
         UserError: no such run or input, or the output folder belongs to another run.
     """
-    detector = Detector.load(run)
-    if alpha is not None:
-        detector = detector.with_alpha(alpha)
+    detector = Detector.load(run, by, alpha)
     if drawn != "none" and (detector.map_scale is None or detector.inputs.clip_length):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
     found = sources.find(inputs, clips=bool(detector.inputs.clip_length))
-    _claim(output, {"run": detector.digest, "alpha": detector.alpha, "overlays": drawn})
+    _claim(output, {"run": detector.digest, "alpha": detector.alpha, "by": by, "overlays": drawn})
     rows = Rows(output)
     pending = [source for source in found if str(source.path) not in rows.done]
     failures: list[str] = []
@@ -146,7 +148,7 @@ def _add(
     """Rows and overlays of pictures that `Detector.view` made."""
     if not views:
         return
-    found = detector.findings(detector.scorer.of_views([views]))
+    found = detector.findings(detector.of_views([views]))
     rows.add(names, found)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]

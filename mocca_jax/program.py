@@ -32,15 +32,17 @@ def make(detector) -> tuple[Program, Any]:
     def program(weights: Any, raw: jax.Array) -> dict[str, jax.Array]:
         parts = _samples(_scores(scorer, weights["state"], raw, inputs.patch), detector)
         answers = {"score": parts.pop("score"), **parts}
+        if draws:
+            answers["map"] = _map(detector, weights, raw)
+            answers["map_threshold"] = jnp.full_like(answers["score"], detector.map_scale.threshold)
+        if detector.by == "map":
+            answers["score"] = answers["map"].max((1, 2))
         if decides:
             heldout = weights["heldout"]
             at_least = (heldout[None] >= answers["score"][:, None]).sum(1)
             answers["p_value"] = (1 + at_least) / (len(heldout) + 1)
             answers["anomalous"] = answers["p_value"] <= detector.alpha + 1e-6
             answers["threshold"] = jnp.full_like(answers["score"], detector.calibration.threshold)
-        if draws:
-            answers["map"] = _map(detector, weights, raw)
-            answers["map_threshold"] = jnp.full_like(answers["score"], detector.map_scale.threshold)
         return answers
 
     return program, jax.device_get(weights)

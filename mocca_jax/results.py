@@ -207,6 +207,7 @@ def table(result: dict[str, Any]) -> str:
     lines += _frame_lines(result.get("frames", {}))
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
+    lines += [said] if (said := advice(result)) else []
     return "\n".join(lines)
 
 
@@ -231,6 +232,22 @@ def _threshold_lines(found: dict[str, Any] | None) -> list[str]:
         lines.append(f"  ({found['alpha']:.1%} was asked for: that takes {math.ceil(1 / found['alpha']) - 1} held out)")
     flagged = [f"{found[f'{k}_flagged']:.1%} of {k}" for k in ("normal", "anomalous") if f"{k}_flagged" in found]
     return [*lines, *([f"on the test set it flags {' and '.join(flagged)} images"] if flagged else [])]
+
+
+def advice(result: dict[str, Any]) -> str | None:
+    """Which of score and map found made-up defects better; None where only one was tried."""
+    found, score = result["maps"], result["made_up_defects"].get("combined")
+    if not found or not score:
+        return None
+    auc = found["candidates"][found["method"]].get("image_auc")
+    if auc is None:
+        return None
+    better, other = ("map", "score") if auc > score["auc"] else ("score", "map")
+    figures = {"map": auc, "score": score["auc"]}
+    return (
+        f"made-up defects are found better by the {better} (AUC {figures[better]:.3f}) than by the {other} "
+        f"({figures[other]:.3f}): decide with --by={better}"
+    )
 
 
 def _maps_lines(found: dict[str, Any] | None) -> list[str]:

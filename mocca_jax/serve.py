@@ -30,7 +30,7 @@ import numpy as np
 import mocca_jax
 from mocca_jax import overlays, parallel
 from mocca_jax.data import cache, images
-from mocca_jax.detector import Detector, Findings
+from mocca_jax.detector import BY, Detector, Findings
 from mocca_jax.errors import UserError
 
 
@@ -47,6 +47,7 @@ class Limits:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
+    parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     for name, unit in (("megabytes", "of a body"), ("megapixels", "of a picture"), ("seconds", "for an answer")):
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         parallel.configure(0, str(cache.root() / "xla"))
         limits = Limits(options.megabytes, options.megapixels, options.waiting, options.seconds)
-        app = make_app(Detector.load(options.run), limits)
+        app = make_app(Detector.load(options.run, options.by), limits)
     except ImportError as error:
         sys.exit(f'error: {error}. Serving takes pip install "mocca_jax[serve]"')
     except UserError as error:
@@ -164,7 +165,7 @@ class _Batcher:
                     future.set_result((found, index))
 
     def _findings(self, views: list[np.ndarray]) -> Findings:
-        return self.detector.findings(self.detector.scorer.of_views([views]))
+        return self.detector.findings(self.detector.of_views([views]))
 
 
 async def _body(request: Any, limits: Limits, problem: type[Exception]) -> bytes:
@@ -212,7 +213,7 @@ def _warm_up(detector: Detector) -> None:
     view = np.zeros((*detector.inputs.size, detector.inputs.channels), np.uint8)
     count = 1
     while count <= detector.config.batch_size:
-        detector.scorer.of_views([[view] * count])
+        detector.of_views([[view] * count])
         count *= 2
     if detector.map_scale is not None:
         detector.maps_of([view])

@@ -44,6 +44,16 @@ def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tm
     np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)
 
 
+def test_the_map_can_decide_instead_of_the_score(finished, parts):
+    names, _, rows = scores_in(finished / "object" / results.SCORES["test"])
+    detector = Detector.load(finished / "object", by="map")
+    found = detector.examine([parts / name for name in names])
+    np.testing.assert_allclose(found.score, [float(row["map_largest"]) for row in rows], rtol=1e-3)
+    np.testing.assert_allclose(detector.calibration.threshold, detector.map_scale.threshold, rtol=1e-6)
+    with pytest.raises(UserError, match="one of 'score', 'map'"):
+        Detector.load(finished / "object", by="maps")
+
+
 def test_one_by_one_in_batches_as_arrays_and_in_threads_the_scores_are_the_same(finished, parts):
     detector = Detector.load(finished / "object" / "detector.npz")
     files = sorted(parts.rglob("*.png"))[:13]

@@ -44,6 +44,11 @@ def test_the_file_answers_as_the_detector_in_a_process_without_flax(finished, tm
         export.export(finished / kind, path)
 
 
+def test_a_file_that_decides_by_the_map(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "BATCHES", (3,))
+    assert export.export(finished / "object", tmp_path / "map.mocca", by="map") <= export.TOLERANCE
+
+
 def test_a_file_that_differs_is_not_left_behind(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "BATCHES", (1,))
     scores = export.program._scores
