@@ -35,9 +35,9 @@ def configure(cpu_devices: int, cache_dir: str | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def make_mesh() -> Mesh:
-    """All devices along the axis `data`."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+def make_mesh(most: int | None = None) -> Mesh:
+    """All devices, or the first `most`, along the axis `data`."""
+    return Mesh(np.array(jax.devices()[:most]), (AXIS,))
 
 
 def padded(batch_size: int, mesh: Mesh) -> int:

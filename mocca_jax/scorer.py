@@ -31,8 +31,10 @@ class Scorer:
         self.stage = STAGES[config.stages[-1]]
         layers = tuple(config.layers) if self.stage.has_centroids else ()
         self.model = models.build(config, inputs.shape, layers)
-        self.mesh = parallel.make_mesh()
-        self.state = parallel.replicate(jax.device_get(state.replace(opt_state=())), self.mesh)
+        self.mesh, self._one = parallel.make_mesh(), parallel.make_mesh(1)
+        held = jax.device_get(state.replace(opt_state=()))
+        self.state = parallel.replicate(held, self.mesh)
+        self._state_of_one = parallel.replicate(held, self._one)
         self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
 
     def scores(self, pictures: Any) -> evaluate.Scores:
@@ -117,11 +119,13 @@ class Scorer:
         size = self.config.batch_size
         for start in range(0, len(raw), size):
             part = raw[start : start + size]
-            padded = parallel.bucket(len(part), size, self.mesh)
+            # A single unit, padded to one for each device, would only make the others compute for nothing.
+            mesh, state = (self._one, self._state_of_one) if len(part) == 1 else (self.mesh, self.state)
+            padded = parallel.bucket(len(part), size, mesh)
             batch = part if len(part) == padded else np.zeros((padded, *raw.shape[1:]), raw.dtype)
             if batch is not part:
                 batch[: len(part)] = part
-            placed = parallel.shard((batch, (np.arange(padded) < len(part)).astype(np.float32)), self.mesh)
-            scored = jax.device_get(self._score(self.state, *placed))
+            placed = parallel.shard((batch, (np.arange(padded) < len(part)).astype(np.float32)), mesh)
+            scored = jax.device_get(self._score(state, *placed))
             found.append({name: values[: len(part)] for name, values in scored.items()})
         return {name: np.concatenate([part[name] for part in found]) for name in (found[0] if found else ())}

@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
-from mocca_jax import pipeline  # noqa: E402
 from tests import runs  # noqa: E402
 
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))
+os.environ.setdefault("MOCCA_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "mocca"))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -34,18 +34,19 @@ def smoke() -> ConfigDict:
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory) -> Path:
     """A folder of good images with a small test set, see `runs.good_and_flat`."""
-    return runs.good_and_flat(tmp_path_factory.mktemp("parts"))
+    return runs.once(shared(tmp_path_factory) / "parts", runs.good_and_flat)
 
 
 @pytest.fixture(scope="session")
 def finished(parts, tmp_path_factory) -> Path:
-    """Finished runs on whole images, `object`, and on patches, `texture`."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
-        for kind in ("object", "texture"):
-            pipeline.run(runs.quick(parts, kind), folder / kind)
-    return folder
+    """Finished runs on whole images, `object`, on patches, `texture`, and on videos, `clip`."""
+    return runs.once(shared(tmp_path_factory) / "finished", lambda folder: runs.make_all(parts, folder))
+
+
+def shared(tmp_path_factory) -> Path:
+    """A folder that the test session's processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,14 @@
 """Small finished runs that several test files use."""
 
+import fcntl
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from configs import folder as folder_config
+from configs import smoke as smoke_config
+from mocca_jax import pipeline
 
 
 def save(path, shape=(40, 40, 3), seed=0, mode=None):
@@ -31,7 +36,6 @@ def good_and_flat(folder):
     for i in range(3):
         save(folder / f"test/good/{i}.png", (40, 60, 3), seed=100 + i)
         Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(folder / f"test/flat/{i}.png")
-    return folder
 
 
 def quick(folder, kind, **changes):
@@ -40,3 +44,31 @@ def quick(folder, kind, **changes):
     config.update(encoder="lenet", head="mean", layers=(1, 2), **changes)
     config.reconstruction.epochs = config.one_class.epochs = 1
     return config
+
+
+def clip():
+    """The smoke config of videos, untrained."""
+    config = smoke_config.get_config("clip")
+    config.joint.epochs = 0
+    return config
+
+
+def make_all(parts, folder):
+    """Finished runs `object`, `texture` and `clip` in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
+        for kind in ("object", "texture"):
+            pipeline.run(quick(parts, kind), folder / kind)
+        pipeline.run(clip(), folder / "clip")
+
+
+def once(folder, make):
+    """`folder`, made by the first process that asks for it; the others wait."""
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = folder.with_suffix(".draft")
+            draft.mkdir()
+            make(draft)
+            draft.rename(folder)
+    return folder

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import smoke as smoke_config
 from mocca_jax import Detector, bundle, data, pipeline, predict, results, threshold
 from mocca_jax.data import incoming
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from tests.conftest import REPOSITORY
-from tests.runs import quick, save
+from tests.runs import clip, quick, save
 
 
 def scores_in(path):
@@ -93,13 +92,10 @@ def test_few_batch_sizes_are_compiled(finished, rng):
     assert len(sizes) <= 4 and max(sizes) == 8
 
 
-def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(tmp_path):
-    config = smoke_config.get_config("clip")
-    config.joint.epochs = 0
-    pipeline.run(config, tmp_path / "run")
-    detector = Detector.load(tmp_path / "run")
-    split = data.load(config).test
-    _, wanted, rows = scores_in(tmp_path / "run" / results.SCORES["test"])
+def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_path):
+    detector = Detector.load(finished / "clip")
+    split = data.load(clip()).test
+    _, wanted, rows = scores_in(finished / "clip" / results.SCORES["test"])
     length = int(split.timeline.lengths[0])
     frames = split.images.frames[int(split.images.starts[0]) :][:length]
     found = detector.examine(list(frames))
@@ -111,7 +107,7 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(tmp_path):
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames[:20]):
         Image.fromarray(frame[..., 0]).save(folder / f"{number}.png")
-    assert predict.predict(tmp_path / "run", [str(tmp_path / "videos")], tmp_path / "out")[0] == 20
+    assert predict.predict(finished / "clip", [str(tmp_path / "videos")], tmp_path / "out")[0] == 20
     rows = [json.loads(line) for line in (tmp_path / "out" / predict.ROWS).read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(20)) and {row["path"] for row in rows} == {str(folder)}
 

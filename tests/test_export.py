@@ -8,8 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from configs import smoke as smoke_config
-from mocca_jax import Detector, export, pipeline
+from mocca_jax import Detector, export
 from mocca_jax.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -70,9 +69,6 @@ def test_a_damaged_file_is_refused(finished, tmp_path):
         exported.load(tmp_path / "changed")
 
 
-def test_clips_are_exported_too(tmp_path, monkeypatch):
+def test_clips_are_exported_too(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "BATCHES", (2,))
-    config = smoke_config.get_config("clip")
-    config.joint.epochs = 0
-    pipeline.run(config, tmp_path / "run")
-    assert export.export(tmp_path / "run", tmp_path / "clips.mocca") <= export.TOLERANCE
+    assert export.export(finished / "clip", tmp_path / "clips.mocca") <= export.TOLERANCE
