@@ -1,0 +1,281 @@
+"""Command: the runs of one of the paper's tables; run it again to go on.
+
+python -m experiments.sweep --table=1 --seeds=0 [--only=class=1,boundary=soft] [--workers=2] [--dry_run]
+
+Tables: 1 (and 2): CIFAR-10, ten classes, soft and hard boundary, with the baselines on the same auto-encoders: Deep
+SVDD (the last layer only) and DCAE (reconstruction error). 3 (4, 5): MVTec AD. 6: videos. 7: MVTec AD by layers.
+
+A row of experiments/results/table<n>.jsonl is a finished run; it is whole or absent, and a configuration that has one
+is not run again. Runs that train the same auto-encoder form a group: it is trained once and its checkpoint copied.
+Several workers, also ones started by hand on the same folder, take a group each; each gets its share of the cores.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from configs import cifar10, mvtec, video, video_synthetic
+from experiments import rows
+from mocca_jax import config as configs
+from mocca_jax import parallel, pipeline, results
+from mocca_jax.data import cache
+
+RESULTS = Path(__file__).parent / "results"
+KEPT = (
+    "boundary",
+    "layers",
+    "seed",
+    "metrics",
+    "frames",
+    "made_up_defects",
+    "planted",
+    "threshold",
+    "maps",
+    "seconds",
+    "samples",
+    "device",
+    "commit",
+    "sha256",
+    "config_hash",
+)
+STAGE_ONE = Path("checkpoints/reconstruction")
+LATER_FIELDS = (  # what the first stage's result does not depend on
+    "alpha",
+    "boundary",
+    "centroid_push",
+    "hard_over_nu",
+    "layer_reduction",
+    "layers",
+    "map_stride",
+    "maps",
+    "nu",
+    "one_class",
+    "overlays",
+    "radius_interval",
+    "radius_warmup_epochs",
+    "score",
+    "score_norm",
+    "stages",
+    "transfer",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, and the words that tell it from the others of its table."""
+
+    labels: dict[str, Any]
+    config: ConfigDict
+
+    @property
+    def hash(self) -> str:
+        return configs.digest(self.config)
+
+    @property
+    def group(self) -> str:
+        """Runs of one group share their first stage."""
+        if self.config.stages[0] != "reconstruction":
+            return self.hash
+        shared = {name: value for name, value in configs.as_dict(self.config).items() if name not in LATER_FIELDS}
+        return configs.digest(ConfigDict(shared))
+
+
+def table1(seed: int, preset: str) -> Iterator[Job]:
+    """CIFAR-10: MOCCA and its two baselines."""
+    for normal in range(10):
+        for method, presets in (("mocca", ""), ("deep_svdd", ",deep_svdd"), ("dcae", ",dcae")):
+            for boundary in ("soft", "hard") if method != "dcae" else ("soft",):
+                config = cifar10.get_config((preset or "quick") + presets)
+                config.update(normal_class=normal, boundary=boundary, seed=seed)
+                labels = {"class": cifar10_name(normal), "method": method, "boundary": boundary}
+                yield Job(labels if method != "dcae" else labels | {"boundary": "-"}, config)
+
+
+def cifar10_name(normal: int) -> str:
+    from mocca_jax.data.cifar10 import CLASSES
+
+    return CLASSES[normal]
+
+
+def table3(seed: int, preset: str) -> Iterator[Job]:
+    """MVTec AD: three categories, both boundaries, two baselines."""
+    for category in ("grid", "bottle", "screw"):
+        for method in ("mocca", "untrained", "reconstruct"):
+            for boundary in ("soft", "hard") if method == "mocca" else ("soft",):
+                names = [preset or "laptop", *([method] if method != "mocca" else [])]
+                config = mvtec.get_config(",".join((category, *names)))
+                config.update(boundary=boundary, seed=seed)
+                labels = {"category": category, "method": method, "boundary": boundary}
+                yield Job(labels if method == "mocca" else labels | {"boundary": "-"}, config)
+
+
+def table6(seed: int, preset: str) -> Iterator[Job]:
+    """Videos: UCSD Ped2 by the published recipe and by our preset, the made-up set; trained and not."""
+    for data, file, names in (
+        ("ped2 published", video, "ped2,published"),
+        ("ped2", video, "ped2"),
+        ("synthetic", video_synthetic, ""),
+    ):
+        for method in ("untrained", "mocca"):
+            config = file.get_config(",".join(filter(None, (names, preset, method if method != "mocca" else ""))))
+            config.seed = seed
+            yield Job({"data": data, "method": method}, config)
+
+
+def table7(seed: int, preset: str) -> Iterator[Job]:
+    """Sets of layers on MVTec AD's grid, the paper's ablation."""
+    for layers in ((6,), (5, 6), (4, 5, 6), (4, 5, 6, 7), (4,), (5,), (3, 4, 5, 6)):
+        for boundary in ("soft", "hard"):
+            config = mvtec.get_config(f"grid,{preset or 'laptop'}")
+            config.update(layers=layers, boundary=boundary, seed=seed)
+            yield Job({"category": "grid", "layers": ",".join(map(str, layers)), "boundary": boundary}, config)
+
+
+TABLES: dict[str, Callable[[int, str], Iterator[Job]]] = {
+    "1": table1,
+    "2": table1,
+    "3": table3,
+    "4": table3,
+    "5": table3,
+    "6": table6,
+    "7": table7,
+}
+FILES = {"1": "table1", "2": "table1", "3": "table3", "4": "table3", "5": "table3", "6": "table6", "7": "table7"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--preset", default="", help="of the config; default: the one for a laptop")
+    parser.add_argument("--only", default="", help="such as class=automobile,boundary=soft; values with | between")
+    parser.add_argument("--workers", type=int, default=1, help="processes, each with its share of the cores")
+    parser.add_argument("--runs", type=Path, default=Path("runs/sweep"))
+    parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>.jsonl")
+    parser.add_argument("--dry_run", action="store_true", help="say what would be done")
+    options = parser.parse_args()
+    options.rows = options.rows or RESULTS / f"{FILES[options.table]}.jsonl"
+    jobs = [job for seed in options.seeds.split(",") for job in TABLES[options.table](int(seed), options.preset)]
+    groups = grouped(chosen(jobs, options.only))
+    announce(groups, options.rows)
+    if options.dry_run:
+        return
+    if options.workers > 1:
+        sys.exit(start_workers(options.workers))
+    logging.set_verbosity(logging.WARNING)
+    parallel.configure(0, str(cache.root() / "xla"))
+    for group, members in groups.items():
+        with claimed(options.runs / f"{group}.lock") as free:
+            if free:
+                work(members, options.runs, options.rows)
+
+
+def chosen(jobs: list[Job], only: str) -> list[Job]:
+    """Jobs whose labels have the wanted values."""
+    for condition in filter(None, only.split(",")):
+        name, _, values = condition.partition("=")
+        known = {str(job.labels[name]) for job in jobs if name in job.labels}
+        if not known & set(values.split("|")):
+            sys.exit(
+                f"error: --only={condition}: nothing has that; known: {', '.join(sorted(known)) or 'no such label'}"
+            )
+        jobs = [job for job in jobs if str(job.labels.get(name)) in values.split("|")]
+    return jobs
+
+
+def grouped(jobs: list[Job]) -> dict[str, list[Job]]:
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.group, []).append(job)
+    return groups
+
+
+def announce(groups: dict[str, list[Job]], path: Path) -> None:
+    """How many models, how many are done, about how long the rest takes."""
+    found = {row["config_hash"]: row for row in rows.read(path)}
+    jobs = [job for members in groups.values() for job in members]
+    spent = [sum(found[job.hash]["seconds"].values()) for job in jobs if job.hash in found]
+    left = len(jobs) - len(spent)
+    text = f"{len(jobs)} models in {len(groups)} groups, {len(spent)} done"
+    if left and spent:
+        text += f"; about {left * statistics.mean(spent) / 60:.0f} min for the rest, one after the other"
+    elif left:
+        text += "; no time known yet: CIFAR-10 `quick` takes 3 to 8 min a model on two cores, MVTec AD 5 to 10"
+    print(text, flush=True)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process has the group to itself; the claim ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def work(members: list[Job], runs: Path, path: Path) -> None:
+    """Runs a group's jobs that have no row yet."""
+    for job in members:
+        if job.hash in {row["config_hash"] for row in rows.read(path)}:
+            continue
+        began = time.monotonic()
+        workdir, shared = runs / job.hash, runs / f"{job.group}-stage-one"
+        if shared.exists() and not workdir.exists():
+            with draft_of(workdir) as draft:
+                shutil.copytree(shared, draft / STAGE_ONE)
+                results.write_json(draft / results.CONFIG, configs.as_dict(job.config))
+        result = pipeline.run(job.config, workdir)
+        if (workdir / STAGE_ONE).exists() and not shared.exists():
+            with draft_of(shared) as draft:
+                shutil.copytree(workdir / STAGE_ONE, draft, dirs_exist_ok=True)
+        wall = time.monotonic() - began
+        rows.append(
+            path, {**job.labels, "wall_seconds": wall, **{name: result[name] for name in KEPT if name in result}}
+        )
+        auc = result["metrics"].get("combined", {}).get("auc")
+        print(json.dumps({**job.labels, "auc": auc, "minutes": round(wall / 60, 1)}), flush=True)
+
+
+@contextmanager
+def draft_of(folder: Path) -> Iterator[Path]:
+    """A folder that takes the place of `folder` when all in it is written."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    yield draft
+    os.replace(draft, folder)
+
+
+def start_workers(count: int) -> int:
+    """Starts as many processes with the same arguments, each on its share of the cores; returns the worst exit code."""
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--workers")]
+    cores = sorted(os.sched_getaffinity(0))
+    workers = []
+    for index in range(count):
+        share = cores[index::count] or cores
+        command = [sys.executable, "-m", "experiments.sweep", *arguments]
+        workers.append(subprocess.Popen(command))
+        os.sched_setaffinity(workers[-1].pid, share)
+    return max(worker.wait() for worker in workers)
+
+
+if __name__ == "__main__":
+    main()
