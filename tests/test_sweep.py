@@ -1,0 +1,98 @@
+"""Sweeps and tables: rows whole or absent, groups that share their first stage, pages that know when they are stale."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from configs import smoke as smoke_config
+from experiments import rows, sweep, tables
+from mocca_jax import config as configs
+
+
+def test_a_torn_row_is_no_row_and_makes_way(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows.append(path, {"config_hash": "a", "auc": 0.5})
+    with open(path, "a") as file:
+        file.write('{"config_hash": "b", "au')
+    assert [row["config_hash"] for row in rows.read(path)] == ["a"]
+    rows.append(path, {"config_hash": "c"})
+    rows.append(path, {"config_hash": "a", "auc": 0.9})
+    assert [(row["config_hash"], row.get("auc")) for row in rows.read(path)] == [("a", 0.5), ("c", None)]
+
+
+def add_many(path, first):
+    for n in range(50):
+        rows.append(path, {"config_hash": f"{(first + n) % 60}", "text": "x" * 2000})
+
+
+def test_processes_that_add_at_once_lose_and_double_nothing(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    adders = [context.Process(target=add_many, args=(tmp_path / "rows.jsonl", 10 * n)) for n in range(3)]
+    for adder in adders:
+        adder.start()
+    for adder in adders:
+        adder.join()
+    found = [row["config_hash"] for row in rows.read(tmp_path / "rows.jsonl")]
+    assert sorted(found, key=int) == [str(n) for n in range(60)]
+
+
+@pytest.mark.parametrize("name", sorted(set(sweep.TABLES)))
+def test_every_job_of_every_table_is_a_valid_configuration_of_its_own(name):
+    jobs = list(sweep.TABLES[name](0, ""))
+    for job in jobs:
+        configs.check(job.config)
+    assert len({job.hash for job in jobs}) == len(jobs)
+    assert len({json.dumps(job.labels) for job in jobs}) == len(jobs)
+
+
+def test_the_five_models_of_a_class_share_one_auto_encoder():
+    jobs = sweep.chosen(list(sweep.table1(0, "")), "class=dog|cat")
+    groups = sweep.grouped(jobs)
+    assert [len(members) for members in groups.values()] == [5, 5]
+    with pytest.raises(SystemExit, match="known: airplane, automobile"):
+        sweep.chosen(jobs + list(sweep.table1(0, "")), "class=cow")
+
+
+def jobs():
+    for boundary in ("soft", "hard"):
+        config = smoke_config.get_config()
+        config.boundary = boundary
+        yield sweep.Job({"class": "dog", "method": "mocca", "boundary": boundary}, config)
+
+
+def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, monkeypatch):
+    (group,) = sweep.grouped(list(jobs())).values()
+    path, stages = tmp_path / "rows.jsonl", []
+    run = sweep.pipeline.run
+
+    def counted(config, workdir):
+        result = run(config, workdir)
+        stages.append((workdir / "metrics.jsonl").read_text().count('"stage": "reconstruction"'))
+        if len(stages) == 2:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(sweep.pipeline, "run", counted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.work(group, tmp_path / "runs", path)
+    assert len(rows.read(path)) == 1
+    monkeypatch.setattr(sweep.pipeline, "run", run)
+    sweep.work(group, tmp_path / "runs", path)
+    sweep.work(group, tmp_path / "runs", path)
+    assert [row["boundary"] for row in rows.read(path)] == ["soft", "hard"]
+    assert stages[0] > 0 and stages[1] == 0
+    text = tables.between_markers("<!-- table1 -->\n<!-- end of table1 -->\n", "table1", tables.table1(rows.read(path)))
+    (line,) = [line for line in text.splitlines() if line.startswith("| dog")]
+    assert f"{rows.read(path)[0]['metrics']['combined']['auc']:.3f}" in line and "Incomplete" in text
+
+
+def test_a_group_belongs_to_one_process(tmp_path):
+    with sweep.claimed(tmp_path / "x.lock") as first, sweep.claimed(tmp_path / "x.lock") as second:
+        assert (first, second) == (True, False)
+
+
+def test_the_page_is_up_to_date():
+    text = tables.PAGE.read_text()
+    for name, make in tables.TABLES.items():
+        assert tables.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text
