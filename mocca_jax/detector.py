@@ -98,7 +98,9 @@ class Detector:
             self._decided(np.zeros(1), alpha)  # raises where too few are held out
 
     @classmethod
-    def load(cls, run: str | Path, by: str = "score", alpha: float | None = None) -> "Detector":
+    def load(
+        cls, run: str | Path, by: str = "score", alpha: float | None = None, formulation: str | None = None
+    ) -> "Detector":
         """The detector of a finished run.
 
         Args:
@@ -106,12 +108,16 @@ class Detector:
             by: "score" for the paper's score; "map" for the largest value of a picture's anomaly map, where the run
                 made maps. The run says which of the two found made-up defects better.
             alpha: at most this share of good pictures is flagged; None for the config's.
+            formulation: of the network, as in the config: "plain", "rewritten" or "auto"; None for the config's.
 
         Raises:
             UserError: no such run, it has not ended, the file is damaged or of another version; `by` is neither; too
                 few samples were held out for this alpha.
         """
-        return cls(**bundle.load(Path(run)), by=by, alpha=alpha)
+        held = bundle.load(Path(run))
+        if formulation:
+            held["config"].formulation = formulation
+        return cls(**held, by=by, alpha=alpha)
 
     @classmethod
     def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":

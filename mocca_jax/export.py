@@ -6,6 +6,8 @@ The file is a zip of manifest.json, program.stablehlo (for CPU, CUDA and TPU, an
 program takes pictures as uint8 and holds everything after decoding and resizing: scaling, network, distances, score,
 p-value, decision, threshold and anomaly map. `mocca_jax/exported.py` runs it in thirty lines and can be copied.
 
+Where the output ends in .onnx it is an ONNX file with the score alone, see `onnx_export.py`.
+
 Before the file is kept, a new process that imports only jax and numpy loads it, and its answers to batches of 1, 7
 and 64 pictures are compared with the detector's; a file that differs is not left behind.
 """
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ import numpy as np
 from jax import export as jax_export
 
 import mocca_jax
-from mocca_jax import program
+from mocca_jax import onnx_export, program
 from mocca_jax.detector import BY, Detector
 from mocca_jax.errors import UserError
 
@@ -61,14 +64,18 @@ def export(run: Path, output: Path, by: str = "score") -> float:
     """
     if output.exists():
         raise UserError(f"{output} exists; name a new file, or remove it")
-    detector = Detector.load(run, by)
+    to_onnx = output.suffix == ".onnx"
+    detector = Detector.load(run, by, formulation="plain" if to_onnx else None)
     if detector.samples is None:
         raise UserError(f"{run} keeps no samples to compare on: give the training command again")
     draft = output.with_name(f".{output.name}.draft")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write(detector, draft)
-        worst = check(detector, draft)
+        if to_onnx:
+            onnx_export.write(detector, draft, picture_shape(detector))
+        else:
+            write(detector, draft)
+        worst = check(detector, draft, answers_of_onnx if to_onnx else answers_of)
         os.replace(draft, output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error}") from error
@@ -127,28 +134,43 @@ def _manifest(detector: Detector, shape: tuple[int, ...], answers: list[str]) ->
     }
 
 
-def check(detector: Detector, path: Path) -> float:
-    """The largest difference of the file's answers, in a new process, from the detector's, relative to the largest.
+def check(detector: Detector, path: Path, answers: Callable[[Path, np.ndarray], dict[str, np.ndarray]]) -> float:
+    """The largest difference of the file's answers from the detector's, relative to the largest.
+
+    Args:
+        detector: what was exported.
+        path: the file.
+        answers: runs the file on pictures.
 
     Raises:
         UserError: it is above `TOLERANCE`, or the file cannot be run.
     """
     worst = 0.0
-    with tempfile.TemporaryDirectory(prefix="mocca-export-") as folder:
-        raw = Path(folder) / "raw.npy", Path(folder) / "answers.npz"
-        for count in BATCHES:
-            pictures = _pictures(detector, count)
-            np.save(raw[0], pictures)
-            script = Path(__file__).with_name("exported.py")
-            command = [sys.executable, str(script), str(path), str(raw[0]), str(raw[1])]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise UserError(f"the exported file does not run:\n{done.stderr[-2000:]}")
-            with np.load(raw[1], allow_pickle=False) as answers:
-                worst = max(worst, *_differences(detector, pictures, answers))
+    for count in BATCHES:
+        pictures = _pictures(detector, count)
+        worst = max(worst, *_differences(detector, pictures, answers(path, pictures)))
     if not worst <= TOLERANCE:
         raise UserError(f"the exported answers differ from the detector's by {worst:.2e}, relative: no file is kept")
     return worst
+
+
+def answers_of(path: Path, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """What the file says in a new process, which knows jax and numpy alone."""
+    with tempfile.TemporaryDirectory(prefix="mocca-export-") as folder:
+        raw, answers = Path(folder) / "raw.npy", Path(folder) / "answers.npz"
+        np.save(raw, pictures)
+        script = Path(__file__).with_name("exported.py")
+        command = [sys.executable, *map(str, (script, path, raw, answers))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"the exported file does not run:\n{done.stderr[-2000:]}")
+        with np.load(answers, allow_pickle=False) as found:
+            return dict(found)
+
+
+def answers_of_onnx(path: Path, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """What onnxruntime says."""
+    return {"score": onnx_export.scores(path, pictures)}
 
 
 def _pictures(detector: Detector, count: int) -> np.ndarray:
@@ -160,7 +182,7 @@ def _pictures(detector: Detector, count: int) -> np.ndarray:
     return (chosen + noise).clip(0, 255).astype(np.uint8)
 
 
-def _differences(detector: Detector, pictures: np.ndarray, answers: Any) -> list[float]:
+def _differences(detector: Detector, pictures: np.ndarray, answers: dict[str, np.ndarray]) -> list[float]:
     found = detector.scorer.score_units(pictures) if detector.inputs.clip_length else None
     wanted: dict[str, np.ndarray] = found if found is not None else {}
     if found is None:
@@ -172,7 +194,11 @@ def _differences(detector: Detector, pictures: np.ndarray, answers: Any) -> list
             wanted["p_value"] = findings.p_value
         if "map" in answers:
             wanted["map"] = np.stack(detector.maps_of(views))
-    return [float(np.abs(answers[name] - of).max() / max(np.abs(of).max(), 1e-30)) for name, of in wanted.items()]
+    return [
+        float(np.abs(answers[name] - of).max() / max(np.abs(of).max(), 1e-30))
+        for name, of in wanted.items()
+        if name in answers
+    ]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Shared by all tests: warnings and silent broadcasting are errors, real data where it is at hand."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -61,10 +62,10 @@ def rng() -> np.random.Generator:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked `data` are left out, and said so, where `TFDS_DATA_DIR` names no CIFAR-10."""
+    """Tests marked `data` and `onnx` are left out, and said so, without CIFAR-10 or without jax2onnx."""
     folder = os.environ.get("TFDS_DATA_DIR", "")
-    if folder and any(Path(folder).glob("cifar10/*/dataset_info.json")):
-        return
-    left_out = [item for item in items if item.get_closest_marker("data")]
+    missing = set() if folder and any(Path(folder).glob("cifar10/*/dataset_info.json")) else {"data"}
+    missing |= set() if importlib.util.find_spec("jax2onnx") else {"onnx"}
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in missing)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)

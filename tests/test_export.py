@@ -72,3 +72,10 @@ def test_a_damaged_file_is_refused(finished, tmp_path):
 def test_clips_are_exported_too(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "BATCHES", (2,))
     assert export.export(finished / "clip", tmp_path / "clips.mocca") <= export.TOLERANCE
+
+
+@pytest.mark.onnx
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["object", "texture"])
+def test_an_onnx_file_gives_the_same_score(finished, tmp_path, kind):
+    assert export.export(finished / kind, tmp_path / "model.onnx") <= export.TOLERANCE

@@ -167,4 +167,4 @@ def _values_per_channel(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def _window_max(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (2, 2), strides=(2, 2))
+    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
