@@ -1,4 +1,4 @@
-"""A detector's score as an ONNX file, converted by jax2onnx and run by onnxruntime. The README says how to install them.
+"""A detector's score as an ONNX file: converted by jax2onnx, run by onnxruntime; the README says how to install them.
 
 The file takes `pictures`, uint8 `[B, rows, columns, channels]`, and gives `score [B]`. Decisions and maps are not in
 it: compare the score with the threshold in the run's result.json, or take the StableHLO file.
