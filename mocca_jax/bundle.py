@@ -3,8 +3,8 @@
 The file is numpy's `.npz`, read without pickling; every array's shape, type and SHA-256 stand in the manifest.
 """
 
+import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,16 +105,9 @@ def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -
         UserError: it could not be written; what was there before is untouched.
     """
     text = json.dumps({"format": FORMAT, "arrays": describe(arrays), **manifest}, sort_keys=True)
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with open(draft, "wb") as file:
-            np.savez(file, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error}. What was there before is untouched.") from error
+    held = io.BytesIO()
+    np.savez(held, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+    results.write_whole(path, held.getvalue())
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

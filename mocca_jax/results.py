@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged ({error}). Restore it, or take another workdir.") from error
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Writes the file whole or not at all.
 
     Raises:
@@ -45,8 +45,8 @@ def write_whole(path: Path, text: str) -> None:
     """
     draft = path.with_name(f".{path.name}.draft")
     try:
-        with open(draft, "w", newline="") as file:
-            file.write(text)
+        with open(draft, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

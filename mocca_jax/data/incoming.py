@@ -43,7 +43,7 @@ def each(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
 def decoded(given: Picture) -> Image.Image:
     """One picture, 8-bit.
 
-    Arrays may be uint8, uint16 (divided by 256), or floats in [0, 1].
+    Arrays may be uint8, uint16 (divided by 256), or floats in [0, 1], which are rounded to 8 bits as files are.
 
     Raises:
         UserError: it cannot be read, or its shape, type or range is none of these.
