@@ -247,9 +247,8 @@ def work(members: list[Job], runs: Path, path: Path) -> None:
             with draft_of(shared) as draft:
                 shutil.copytree(workdir / STAGE_ONE, draft, dirs_exist_ok=True)
         wall = time.monotonic() - began
-        rows.append(
-            path, {**job.labels, "wall_seconds": wall, **{name: result[name] for name in KEPT if name in result}}
-        )
+        kept = {name: result[name] for name in KEPT if name in result}
+        rows.append(path, {**kept, **job.labels, "wall_seconds": wall})
         auc = result["metrics"].get("combined", {}).get("auc")
         print(json.dumps({**job.labels, "auc": auc, "minutes": round(wall / 60, 1)}), flush=True)
 
