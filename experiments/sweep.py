@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from configs import cifar10, mvtec, video, video_synthetic
 from experiments import rows
 from mocca_jax import config as configs
-from mocca_jax import parallel, pipeline, results
+from mocca_jax import interrupts, parallel, pipeline, results
 from mocca_jax.data import cache
 
 RESULTS = Path(__file__).parent / "results"
@@ -181,7 +181,11 @@ def main() -> None:
     for group, members in groups.items():
         with claimed(options.runs / f"{group}.lock") as free:
             if free:
-                work(members, options.runs, options.rows)
+                try:
+                    work(members, options.runs, options.rows)
+                except interrupts.Interrupted as error:
+                    print(f"{error}; the same command goes on from there.", file=sys.stderr)
+                    sys.exit(error.exit_code)
 
 
 def chosen(jobs: list[Job], only: str) -> list[Job]:
