@@ -17,6 +17,7 @@ Table = dict[str, Any]  # sample: names; label and every score: arrays
 
 
 def read_scores(path: Path) -> Table:
+    """A run's table of scores."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     table: Table = {"sample": [row["sample"] for row in rows]}
@@ -67,7 +68,7 @@ def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict
         curves = {}
         for name in ("score", *layers_of(test)):
             false, true, _ = roc_curve(test["label"][known], test[name][known])
-            curves["score" if name == "score" else name] = false, true, float(np.trapezoid(true, false))
+            curves[name] = false, true, result["metrics"]["combined" if name == "score" else name]["auc"]
         said = "Share of anomalies found against share of good samples flagged, over all thresholds."
         plot("roc", said, lambda axes: plots.roc(axes, curves))
         layers = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}

@@ -8,7 +8,6 @@ labelled anomalous, where labels are known. The picture has a red frame where th
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from mocca_jax import data, results
+from mocca_jax import data, figures, results
 from mocca_jax.data import films
 from mocca_jax.errors import UserError
 
@@ -58,15 +57,10 @@ def make(run: Path, video: str, output: Path, frames_per_second: float) -> int:
     first, length = int(timeline.first[index]), int(timeline.lengths[index])
     start = int(dataset.test.images.starts[np.flatnonzero(timeline.video == index)[0]])
     pictures = dataset.test.images.frames[start : start + length]
-    scores = _scores(run / results.SCORES["test"])[first : first + length]
+    scores = figures.read_scores(run / results.SCORES["test"])["score"][first : first + length]
     labels = dataset.test.labels[first : first + length]
     threshold = result["threshold"]["score"] if result["threshold"] else None
     return films.write(output, draw(pictures, scores, labels, threshold, video), frames_per_second)
-
-
-def _scores(path: Path) -> np.ndarray:
-    with open(path, newline="") as file:
-        return np.array([float(row["score"]) for row in csv.DictReader(file)])
 
 
 def draw(

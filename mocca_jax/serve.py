@@ -78,7 +78,7 @@ def make_app(detector: Detector, limits: Limits = Limits()):
 
     if detector.inputs.clip_length:
         raise UserError("this run is one on videos; only runs on pictures can be served")
-    batcher = _Batcher(detector, limits)
+    batcher, digest = _Batcher(detector, limits), detector.digest
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -120,7 +120,7 @@ def make_app(detector: Detector, limits: Limits = Limits()):
 
     @app.get("/version")
     async def version() -> dict[str, Any]:
-        return {"mocca_jax": mocca_jax.__version__, "trained_on": detector.description, "sha256": detector.digest}
+        return {"mocca_jax": mocca_jax.__version__, "trained_on": detector.description, "sha256": digest}
 
     return app
 
