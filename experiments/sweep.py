@@ -1,9 +1,10 @@
 """Command: the runs of one of the paper's tables; run it again to go on.
 
-python -m experiments.sweep --table=1 --seeds=0 [--only=class=1,boundary=soft] [--workers=2] [--dry_run]
+python -m experiments.sweep --table=1 --seeds=0 [--only=class=dog|cat,boundary=soft] [--workers=2] [--dry_run]
 
 Tables: 1 (and 2): CIFAR-10, ten classes, soft and hard boundary, with the baselines on the same auto-encoders: Deep
-SVDD (the last layer only) and DCAE (reconstruction error). 3 (4, 5): MVTec AD. 6: videos. 7: MVTec AD by layers.
+SVDD (the last layer only) and DCAE (reconstruction error). 3 (4, 5): MVTec AD. 6: videos. 7: MVTec AD by layers. The
+command `python -m experiments.tables` makes the tables from the rows.
 
 A row of experiments/results/table<n>.jsonl is a finished run; it is whole or absent, and a configuration that has one
 is not run again. Runs that train the same auto-encoder form a group: it is trained once and its checkpoint copied.
@@ -52,6 +53,7 @@ KEPT = (
     "sha256",
     "config_hash",
 )
+STARTED_BY = "MOCCA_SWEEP_WORKERS"  # set in the workers that a sweep started: how many
 STAGE_ONE = Path("checkpoints/reconstruction")
 LATER_FIELDS = (  # what the first stage's result does not depend on
     "alpha",
@@ -112,8 +114,8 @@ def cifar10_name(normal: int) -> str:
 
 
 def table3(seed: int, preset: str) -> Iterator[Job]:
-    """MVTec AD: three categories, both boundaries, two baselines."""
-    for category in ("grid", "bottle", "screw"):
+    """MVTec AD: all categories, both boundaries, two baselines."""
+    for category in mvtec.CATEGORIES:
         for method in ("mocca", "untrained", "reconstruct"):
             for boundary in ("soft", "hard") if method == "mocca" else ("soft",):
                 names = [preset or "laptop", *([method] if method != "mocca" else [])]
@@ -124,25 +126,36 @@ def table3(seed: int, preset: str) -> Iterator[Job]:
 
 
 def table6(seed: int, preset: str) -> Iterator[Job]:
-    """Videos: UCSD Ped2 by the published recipe and by our preset, the made-up set; trained and not."""
-    for data, file, names in (
-        ("ped2 published", video, "ped2,published"),
-        ("ped2", video, "ped2"),
-        ("synthetic", video_synthetic, ""),
-    ):
-        for method in ("untrained", "mocca"):
-            config = file.get_config(",".join(filter(None, (names, preset, method if method != "mocca" else ""))))
-            config.seed = seed
-            yield Job({"data": data, "method": method}, config)
+    """Videos: UCSD Ped2 by the published recipe and by our preset with each change undone, and the made-up set."""
+    for variant, (file, names, changes) in VIDEOS.items():
+        config = file.get_config(",".join(filter(None, (names, preset))))
+        config.update(seed=seed, **changes)
+        yield Job({"variant": variant}, config)
+
+
+VIDEOS: dict[str, tuple[Any, str, dict[str, Any]]] = {  # config, presets, changed fields
+    "ped2 published": (video, "ped2,published", {}),
+    "ped2 published, untrained": (video, "ped2,published,untrained", {}),
+    "ped2 preset": (video, "ped2", {}),
+    "ped2 preset, untrained": (video, "ped2,untrained", {}),
+    "ped2 preset, signed differences, untrained": (video, "ped2,untrained", {"frame_differences": "signed"}),
+    "ped2 preset, LSTM heads": (video, "ped2", {"head": "lstm"}),
+    "ped2 preset, mean heads": (video, "ped2", {"head": "mean"}),
+    "ped2 preset, frames as input": (video, "ped2", {"frame_differences": "none"}),
+    "synthetic preset": (video_synthetic, "", {}),
+    "synthetic preset, untrained": (video_synthetic, "untrained", {}),
+}
 
 
 def table7(seed: int, preset: str) -> Iterator[Job]:
-    """Sets of layers on MVTec AD's grid, the paper's ablation."""
-    for layers in ((6,), (5, 6), (4, 5, 6), (4, 5, 6, 7), (4,), (5,), (3, 4, 5, 6)):
-        for boundary in ("soft", "hard"):
-            config = mvtec.get_config(f"grid,{preset or 'laptop'}")
-            config.update(layers=layers, boundary=boundary, seed=seed)
-            yield Job({"category": "grid", "layers": ",".join(map(str, layers)), "boundary": boundary}, config)
+    """The paper's ablation of layers, on every category of MVTec AD; the paper shows leather."""
+    for category in mvtec.CATEGORIES:
+        for first in range(6, -1, -1):
+            for boundary in ("soft", "hard"):
+                config = mvtec.get_config(f"{category},{preset or 'laptop'}")
+                config.update(layers=tuple(range(first, 7)), boundary=boundary, seed=seed)
+                words = ",".join(map(str, config.layers))
+                yield Job({"category": category, "layers_used": words, "boundary": boundary}, config)
 
 
 TABLES: dict[str, Callable[[int, str], Iterator[Job]]] = {
@@ -154,7 +167,7 @@ TABLES: dict[str, Callable[[int, str], Iterator[Job]]] = {
     "6": table6,
     "7": table7,
 }
-FILES = {"1": "table1", "2": "table1", "3": "table3", "4": "table3", "5": "table3", "6": "table6", "7": "table7"}
+FILES = {number: f"table{number}" for number in TABLES} | {"2": "table1", "4": "table3", "5": "table3"}
 
 
 def main() -> None:
@@ -163,7 +176,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--preset", default="", help="of the config; default: the one for a laptop")
     parser.add_argument("--only", default="", help="such as class=automobile,boundary=soft; values with | between")
-    parser.add_argument("--workers", type=int, default=1, help="processes, each with its share of the cores")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0: one for each core, one where there is a GPU"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/sweep"))
     parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>.jsonl")
     parser.add_argument("--dry_run", action="store_true", help="say what would be done")
@@ -171,21 +186,30 @@ def main() -> None:
     options.rows = options.rows or RESULTS / f"{FILES[options.table]}.jsonl"
     jobs = [job for seed in options.seeds.split(",") for job in TABLES[options.table](int(seed), options.preset)]
     groups = grouped(chosen(jobs, options.only))
-    announce(groups, options.rows)
-    if options.dry_run:
-        return
-    if options.workers > 1:
-        sys.exit(start_workers(options.workers))
+    if STARTED_BY not in os.environ:
+        workers = min(options.workers or best_number(), len(groups))
+        print(outlook(groups, rows.read(options.rows), workers), flush=True)
+        if options.dry_run:
+            return
+        if workers > 1:
+            sys.exit(start_workers(workers))
     logging.set_verbosity(logging.WARNING)
     parallel.configure(0, str(cache.root() / "xla"))
     for group, members in groups.items():
         with claimed(options.runs / f"{group}.lock") as free:
             if free:
                 try:
-                    work(members, options.runs, options.rows)
+                    work(members, options.runs, options.rows, groups)
                 except interrupts.Interrupted as error:
                     print(f"{error}; the same command goes on from there.", file=sys.stderr)
                     sys.exit(error.exit_code)
+
+
+def best_number() -> int:
+    """Workers that train small models fastest: a process on each CPU core; one where an accelerator does the work."""
+    question = "import jax; print(jax.default_backend())"  # in a process of its own: it would keep the accelerator
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    return len(os.sched_getaffinity(0)) if answer.stdout.split()[-1] == "cpu" else 1
 
 
 def chosen(jobs: list[Job], only: str) -> list[Job]:
@@ -208,18 +232,18 @@ def grouped(jobs: list[Job]) -> dict[str, list[Job]]:
     return groups
 
 
-def announce(groups: dict[str, list[Job]], path: Path) -> None:
+def outlook(groups: dict[str, list[Job]], found: list[dict[str, Any]], workers: int) -> str:
     """How many models, how many are done, about how long the rest takes."""
-    found = {row["config_hash"]: row for row in rows.read(path)}
+    walls = {row["config_hash"]: row["wall_seconds"] for row in found}
     jobs = [job for members in groups.values() for job in members]
-    spent = [sum(found[job.hash]["seconds"].values()) for job in jobs if job.hash in found]
-    left = len(jobs) - len(spent)
-    text = f"{len(jobs)} models in {len(groups)} groups, {len(spent)} done"
-    if left and spent:
-        text += f"; about {left * statistics.mean(spent) / 60:.0f} min for the rest, one after the other"
+    left = [job for job in jobs if job.hash not in walls]
+    text = f"{len(jobs)} models in {len(groups)} groups, {len(jobs) - len(left)} done"
+    if left and walls:
+        minutes = len(left) * statistics.mean(walls.values()) / 60 / workers
+        text += f"; about {minutes:.0f} min for the rest with {workers} at a time"
     elif left:
-        text += "; no time known yet: CIFAR-10 `quick` takes 3 to 8 min a model on two cores, MVTec AD 5 to 10"
-    print(text, flush=True)
+        text += "; no time known yet: CIFAR-10 `quick` takes 5 to 8 min a model on a core, MVTec AD 10 to 20"
+    return text
 
 
 @contextmanager
@@ -235,7 +259,7 @@ def claimed(path: Path) -> Iterator[bool]:
         yield True
 
 
-def work(members: list[Job], runs: Path, path: Path) -> None:
+def work(members: list[Job], runs: Path, path: Path, groups: dict[str, list[Job]]) -> None:
     """Runs a group's jobs that have no row yet."""
     for job in members:
         if job.hash in {row["config_hash"] for row in rows.read(path)}:
@@ -252,9 +276,18 @@ def work(members: list[Job], runs: Path, path: Path) -> None:
                 shutil.copytree(workdir / STAGE_ONE, draft, dirs_exist_ok=True)
         wall = time.monotonic() - began
         kept = {name: result[name] for name in KEPT if name in result}
-        rows.append(path, {**kept, **job.labels, "wall_seconds": wall})
+        rows.append(path, {**kept, **job.labels, "distances": distances(workdir), "wall_seconds": wall})
         auc = result["metrics"].get("combined", {}).get("auc")
         print(json.dumps({**job.labels, "auc": auc, "minutes": round(wall / 60, 1)}), flush=True)
+        print(outlook(groups, rows.read(path), int(os.environ.get(STARTED_BY, 1))), flush=True)
+
+
+def distances(workdir: Path) -> dict[str, list[float]]:
+    """Mean squared distance of each layer in the first and in the last epoch of training."""
+    path = workdir / results.METRICS
+    epochs = [json.loads(line).get("layers") for line in path.read_text().splitlines()] if path.exists() else []
+    trained = [layers for layers in epochs if layers]
+    return {name: [layers[name]["distance"] for layers in (trained[0], trained[-1])] for name in (trained or [()])[0]}
 
 
 @contextmanager
@@ -269,13 +302,12 @@ def draft_of(folder: Path) -> Iterator[Path]:
 
 def start_workers(count: int) -> int:
     """Starts as many processes with the same arguments, each on its share of the cores; returns the worst exit code."""
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--workers")]
     cores = sorted(os.sched_getaffinity(0))
     workers = []
     for index in range(count):
         share = cores[index::count] or cores
-        command = [sys.executable, "-m", "experiments.sweep", *arguments]
-        workers.append(subprocess.Popen(command))
+        command = [sys.executable, "-m", "experiments.sweep", *sys.argv[1:]]
+        workers.append(subprocess.Popen(command, env={**os.environ, STARTED_BY: str(count)}))
         os.sched_setaffinity(workers[-1].pid, share)
     return max(worker.wait() for worker in workers)
 

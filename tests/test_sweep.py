@@ -76,11 +76,11 @@ def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, 
 
     monkeypatch.setattr(sweep.pipeline, "run", counted)
     with pytest.raises(KeyboardInterrupt):
-        sweep.work(group, tmp_path / "runs", path)
+        sweep.work(group, tmp_path / "runs", path, {"": group})
     assert len(rows.read(path)) == 1
     monkeypatch.setattr(sweep.pipeline, "run", run)
-    sweep.work(group, tmp_path / "runs", path)
-    sweep.work(group, tmp_path / "runs", path)
+    sweep.work(group, tmp_path / "runs", path, {"": group})
+    sweep.work(group, tmp_path / "runs", path, {"": group})
     assert [row["boundary"] for row in rows.read(path)] == ["soft", "-"]
     assert stages[0] > 0 and stages[1] == 0
     text = tables.between_markers("<!-- table1 -->\n<!-- end of table1 -->\n", "table1", tables.table1(rows.read(path)))
