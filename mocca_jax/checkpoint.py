@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from mocca_jax import parallel
 from mocca_jax.errors import UserError
 
 KEEP = 2
@@ -44,7 +45,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         ocp = self._ocp
-        arrays = jax.device_get(state)
+        arrays = parallel.fetch(state)
         record = {"progress": progress, "arrays": describe(arrays)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
         try:

@@ -64,11 +64,11 @@ def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: st
     """The scores of a split's samples."""
     found: dict[str, list[np.ndarray]] = {}
     padded = parallel.padded(config.batch_size, mesh)
-    for batch in batching.in_order(split, config.batch_size, padded):
-        placed = parallel.shard(batch, mesh)
-        real = int(batch["mask"].sum())
-        for name, values in jax.device_get(scorer(state, placed["image"], placed["mask"])).items():
-            found.setdefault(name, []).append(values[:real])
+    state = parallel.replicate(state.replace(opt_state=()), mesh)
+    for batch in batching.in_order(split, config.batch_size, padded, parallel.own_rows(padded, mesh)):
+        scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
+        for name, values in scored.items():
+            found.setdefault(name, []).append(values[: batch.units])
     units = {name: np.concatenate(parts) for name, parts in found.items()}
     return of_samples(units, aggregate, split.timeline or split.sample_of_unit, config)
 

@@ -21,6 +21,7 @@ from mocca_jax.interrupts import Interrupted, StopRequest
 from mocca_jax.results import flatten
 
 READ_BEHIND = 2
+AGREE_EVERY = 16  # steps, with several hosts: how often they ask each other whether to save or to stop
 VANISHED = 1e-8  # of a layer's mean square: below it, features or distances count as collapsed
 
 
@@ -78,39 +79,46 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     reader = _Reader(plan.stage, steps, progress)
     clock = _Clock(progress)
     total = plan.epochs * steps
-    bar = tqdm(total=total, initial=done, desc=plan.stage, unit="step", disable=None)
+    silent = None if parallel.is_first_host() else True
+    bar = tqdm(total=total, initial=done, desc=plan.stage, unit="step", disable=silent)
     saved_at = time.monotonic()
     for epoch in range(done // steps, plan.epochs):
         order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
         padded = parallel.padded(batch_size, plan.mesh)
-        for batch in batching.batches(plan.train, order, batch_size, padded, first=done % steps):
-            placed = parallel.shard(batch, plan.mesh)
-            state, metrics = step(state, placed["image"], placed["mask"])
+        rows = parallel.own_rows(padded, plan.mesh)
+        for batch in batching.batches(plan.train, order, batch_size, padded, done % steps, rows):
+            state, metrics = step(state, *parallel.shard((batch.image, batch.mask), plan.mesh))
             done += 1
-            reader.push(done - 1, int(batch["mask"].sum()), metrics)
+            reader.push(done - 1, batch.units, metrics)
             plan.on_first_step()
             bar.update()
-            due = time.monotonic() - saved_at >= plan.config.checkpoint_seconds
-            if plan.stop.signum is not None or (due and done % steps):
+            signum, due = _asked(plan, saved_at) if parallel.hosts() == 1 or done % AGREE_EVERY == 0 else (0, 0)
+            if signum or (due and done % steps):
                 reader.read_all()
                 clock.read()
                 plan.save(state, progress)
                 saved_at = time.monotonic()
-            if plan.stop.signum is not None:
-                raise Interrupted(plan.stop.signum, f"saved stage {plan.stage} at step {done} of {total}")
+            if signum:
+                raise Interrupted(signum, f"saved stage {plan.stage} at step {done} of {total}")
         reader.read_all()
         clock.read()
         row = progress.end_epoch()
         bar.set_postfix(loss=f"{row['loss']:.4g}")
         reader.warn_of_collapse(row)
         plan.on_epoch(epoch, row, state)
-        if time.monotonic() - saved_at >= plan.config.checkpoint_seconds and epoch + 1 < plan.epochs:
+        if epoch + 1 < plan.epochs and _asked(plan, saved_at)[1]:
             plan.save(state, progress)
             saved_at = time.monotonic()
     bar.close()
     clock.read()
     plan.save(state, progress)
-    return state
+    return parallel.fetch(state)
+
+
+def _asked(plan: Plan, saved_at: float) -> tuple[int, ...]:
+    """The signal that asks to stop, or 0, and whether a checkpoint is due: on any of the hosts."""
+    due = time.monotonic() - saved_at >= plan.config.checkpoint_seconds
+    return parallel.most_of_all_hosts(plan.stop.signum or 0, int(due))
 
 
 class _Clock:

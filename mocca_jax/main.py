@@ -7,6 +7,7 @@ import time
 
 STARTED = time.monotonic()
 
+import faulthandler  # noqa: E402
 import logging as std_logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
@@ -18,6 +19,11 @@ from mocca_jax.errors import UserError  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/, with :preset where it has some.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command again goes on in it.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several hosts: address:port of host 0; auto: as the cluster says."
+)
+HOSTS = flags.DEFINE_integer("hosts", 1, "With --coordinator: how many hosts there are.", 1)
+HOST = flags.DEFINE_integer("host", 0, "With --coordinator: which of them this is, from 0.", 0)
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 0, "CPU devices to spread a batch over; 0 = one per core.", 0)
 
 
@@ -26,20 +32,35 @@ def main(argv: list[str]) -> None:
     _set_up_logging()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+    import jax
+
     from mocca_jax import interrupts, parallel, pipeline, results
     from mocca_jax.data import cache
 
     parallel.configure(CPU_DEVICES.value, str(cache.root() / "xla"))
-    parallel.log_devices()
     try:
+        if COORDINATOR.value:
+            faulthandler.disable()  # JAX ends a program that lost the others with a message; no traces after it
+            parallel.join(COORDINATOR.value, HOSTS.value, HOST.value)
+        if not parallel.is_first_host():
+            logging.set_verbosity(logging.WARNING)
+        parallel.log_devices()
         result = pipeline.run(CONFIG.value, WORKDIR.value, on_first_step=_log_first_step)
     except UserError as error:
         sys.exit(f"error: {error}")
     except interrupts.Interrupted as error:
         print(f"{error}; the same command goes on from there.", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(results.table(result))
-    print(f"written to {WORKDIR.value}")
+    except jax.errors.JaxRuntimeError as error:
+        if parallel.hosts() == 1:
+            raise
+        print(f"error: this host lost the others: {str(error).splitlines()[0][:200]}", file=sys.stderr)
+        print("Start all of them again with the same command: they go on from the last checkpoint.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)  # an orderly end would wait for the host that is gone
+    if parallel.is_first_host():
+        print(results.table(result))
+        print(f"written to {WORKDIR.value}")
 
 
 def _log_first_step() -> None:

@@ -3,6 +3,9 @@
 The training step is one program over global arrays: means, batch-norm statistics, quantiles and centroids
 are those of the whole batch whatever the number of devices, padding included.
 
+Several hosts run the same program: each loads its rows of every batch, all hold the whole state, and the first one
+writes. What one host decides for all (saving, stopping) they agree on with `most_of_all_hosts`.
+
 On a CPU every core is made a device of its own by default. XLA leaves many CPU operations on one thread, so
 two devices with half a batch each are faster than one device with two threads.
 """
@@ -14,10 +17,15 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mocca_jax.errors import UserError
 
 AXIS = "data"
 MAX_CPU_DEVICES = 4
+LOST_AFTER = 30  # seconds without a sign of life before a host is given up
+WAIT_AT_END = 24 * 3600  # seconds that the other hosts wait for the one that writes
 
 
 def configure(cpu_devices: int, cache_dir: str | None) -> None:
@@ -35,9 +43,63 @@ def configure(cpu_devices: int, cache_dir: str | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def join(coordinator: str, hosts: int, host: int) -> None:
+    """Makes this process one of several hosts; call after `configure` and before the first computation.
+
+    Args:
+        coordinator: `address:port` of host 0, or "auto": all three as the cluster says (Slurm, Cloud TPU, GKE, MPI).
+        hosts: how many.
+        host: which, from 0.
+
+    Raises:
+        UserError: no cluster was found, or the others did not come.
+    """
+    known = (
+        {}
+        if coordinator == "auto"
+        else {"coordinator_address": coordinator, "num_processes": hosts, "process_id": host}
+    )
+    try:
+        jax.distributed.initialize(**known, heartbeat_timeout_seconds=LOST_AFTER, shutdown_timeout_seconds=WAIT_AT_END)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the hosts did not find each other: {str(error).splitlines()[0]}\n"
+            "Start the same command on each with --coordinator=ADDRESS_OF_HOST_0:PORT --hosts=N --host=0, 1, ...; "
+            "--coordinator=auto where Slurm, Cloud TPU, GKE or MPI tells."
+        ) from error
+
+
+def hosts() -> int:
+    return jax.process_count()
+
+
+def is_first_host() -> bool:
+    """The one that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def most_of_all_hosts(*values: int) -> tuple[int, ...]:
+    """The largest of each value over the hosts; all have to call it at the same place."""
+    if hosts() == 1:
+        return values
+    return tuple(np.asarray(multihost_utils.process_allgather(np.array(values))).max(0).tolist())
+
+
 def make_mesh(most: int | None = None) -> Mesh:
-    """All devices, or the first `most`, along the axis `data`."""
-    return Mesh(np.array(jax.devices()[:most]), (AXIS,))
+    """All devices of all hosts, or the first `most`, along the axis `data`; a host's are neighbours."""
+    return Mesh(np.array(sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[:most]), (AXIS,))
+
+
+def own_mesh(most: int | None = None) -> Mesh:
+    """As `make_mesh`, of this host's devices."""
+    return Mesh(np.array(jax.local_devices()[:most]), (AXIS,))
+
+
+def own_rows(padded_size: int, mesh: Mesh) -> slice:
+    """Which rows of a batch this host has to load."""
+    each = padded_size // mesh.size
+    own = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    return slice(own[0] * each, (own[-1] + 1) * each)
 
 
 def padded(batch_size: int, mesh: Mesh) -> int:
@@ -56,8 +118,22 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
-    """Arrays split along their first axis over the devices."""
-    return _place(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+    """Arrays split along their first axis over the devices; with several hosts, made of each one's `own_rows`."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    if sharding.is_fully_addressable:
+        return _place(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """The arrays' whole values in this host's memory; all hosts have to call it at the same place."""
+    return jax.tree.map(_whole, tree)
+
+
+def _whole(x: Any) -> Any:
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        return multihost_utils.process_allgather(x, tiled=True)
+    return jax.device_get(x)
 
 
 def _place(tree: Any, sharding: NamedSharding) -> Any:

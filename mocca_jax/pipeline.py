@@ -21,6 +21,7 @@ from mocca_jax import (
     data,
     evaluate,
     examples,
+    folders,
     handover,
     interrupts,
     localize,
@@ -58,7 +59,7 @@ def run(
         load: makes the data set of a config.
 
     Returns:
-        The content of `result.json`.
+        The content of `result.json`; nothing on other hosts than the first.
 
     Raises:
         UserError: something the user can mend.
@@ -66,7 +67,7 @@ def run(
     """
     workdir = Path(workdir)
     configs.check(config)
-    finished = _finished_result(config, workdir)
+    finished = folders.finished_result(config, workdir)
     if finished and (workdir / DETECTOR).exists():
         logging.info("%s holds the finished run of this config", workdir)
         return finished
@@ -77,12 +78,11 @@ def run(
         models.build(config, dataset.inputs.shape, tuple(config.layers))
     except ValueError as error:
         raise UserError(str(error)) from error
-    _claim(config, workdir)
     tests = len(dataset.test.samples) if dataset.test else 0
     logging.info(
         "%s: %d training units per epoch, %d test samples", dataset.description, dataset.train.per_epoch, tests
     )
-    with interrupts.stop_request() as stop:
+    with folders.claim(config, workdir), interrupts.stop_request() as stop:
         return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages)
 
 
@@ -126,12 +126,14 @@ class _Run:
             logging.info("stage %s: going on from step %d", stage.name, int(state.step))
         elif stage.has_centroids:
             state = state.replace(centroids=self.centroids(model, state))
-        self.log.forget(stage.name, int(state.step) // steps)
+        if parallel.is_first_host():
+            self.log.forget(stage.name, int(state.step) // steps)
         schedule = train.learning_rate_schedule(settings, steps)
 
         def on_epoch(epoch: int, means: dict[str, float], state) -> None:
             rate = float(schedule(epoch * steps))
-            self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **results.nest(means)})
+            if parallel.is_first_host():
+                self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **results.nest(means)})
 
         plan = loop.Plan(
             stage=stage.name,
@@ -157,9 +159,10 @@ class _Run:
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
         size = self.config.batch_size
-        one_pass = batching.in_order(self.dataset.centred or self.dataset.train, size, parallel.padded(size, self.mesh))
-        placed = (parallel.shard(batch, self.mesh) for batch in one_pass)
-        pairs = ((batch["image"], batch["mask"]) for batch in placed)
+        padded = parallel.padded(size, self.mesh)
+        rows = parallel.own_rows(padded, self.mesh)
+        one_pass = batching.in_order(self.dataset.centred or self.dataset.train, size, padded, rows)
+        pairs = (parallel.shard((batch.image, batch.mask), self.mesh) for batch in one_pass)
         state = parallel.replicate(state, self.mesh)
         return train.compute_centroids(model, state, self.dataset.training_view, pairs, self.config.centroid_push)
 
@@ -179,7 +182,9 @@ class _Run:
             scale = evaluate.scale_of(scores["heldout"])
             scores = {name: evaluate.standardized(found, scale) for name, found in scores.items()}
         self.seconds["evaluation"] = time.monotonic() - began
-        context = maps.Context(model, state, dataset.inputs, config, self.mesh)
+        if not parallel.is_first_host():
+            return {}
+        context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
         localized = localize.run(context, dataset, scores, self.workdir)
         if localized.result:
             self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
@@ -262,31 +267,3 @@ def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:
 def _once(call: Callable[[], None]) -> Callable[[], None]:
     pending = [call]
     return lambda: pending.pop()() if pending else None
-
-
-def _finished_result(config, workdir: Path) -> dict[str, Any] | None:
-    """The result if this very config ended here; raises if the folder belongs to something else."""
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file; name a folder.")
-    stored = workdir / results.CONFIG
-    if not stored.exists():
-        if workdir.is_dir() and any(p for p in workdir.iterdir() if not p.name.startswith(".")):
-            raise UserError(f"--workdir={workdir} is not empty and holds no run; name a new folder.")
-        return None
-    differing = configs.differences(configs.as_dict(config), results.read_json(stored))
-    if differing:
-        raise UserError(
-            f"--workdir={workdir} belongs to a run with another config:\n  " + "\n  ".join(differing) + "\n"
-            "Take another workdir, or give these fields the values of that run to go on with it."
-        )
-    result = workdir / results.RESULT
-    return results.read_json(result) if result.exists() else None
-
-
-def _claim(config, workdir: Path) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create --workdir={workdir}: {error}") from error
-    if not (workdir / results.CONFIG).exists():
-        results.write_json(workdir / results.CONFIG, configs.as_dict(config))

@@ -31,7 +31,7 @@ class Scorer:
         self.stage = STAGES[config.stages[-1]]
         layers = tuple(config.layers) if self.stage.has_centroids else ()
         self.model = models.build(config, inputs.shape, layers)
-        self.mesh, self._one = parallel.make_mesh(), parallel.make_mesh(1)
+        self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
         held = jax.device_get(state.replace(opt_state=()))
         self.state = parallel.replicate(held, self.mesh)
         self._state_of_one = parallel.replicate(held, self._one)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mocca_jax import hypersphere
+from mocca_jax import hypersphere, parallel
 from mocca_jax.models import AutoEncoder, layer_name
 from mocca_jax.stages import TERMS, Stage
 
@@ -202,7 +202,7 @@ def compute_centroids(
     totals: dict[str, np.ndarray] = {}
     count = 0.0
     for index, (raw, mask) in enumerate(batches):
-        part = jax.device_get(sums(state.params, state.batch_stats, state.rng, index, raw, mask))
+        part = parallel.fetch(sums(state.params, state.batch_stats, state.rng, index, raw, mask))
         count += float(mask.sum())
         for name, value in part.items():
             totals[name] = totals.get(name, 0) + value.astype(np.float64)

@@ -29,11 +29,11 @@ def split(size: int) -> Split:
 def test_an_epoch_visits_every_unit_once_and_pads_the_last_batch_alone():
     order = batching.epoch_order(10, seed=0, stage=0, epoch=0)
     batches = list(batching.batches(split(10), order, batch_size=4, padded=6))
-    assert [b["mask"].sum() for b in batches] == [4, 4, 2]
-    assert all(b["image"].shape == (6, 1) for b in batches)
-    seen = np.concatenate([b["image"][b["mask"] > 0, 0] for b in batches])
+    assert [b.mask.sum() for b in batches] == [4, 4, 2]
+    assert all(b.image.shape == (6, 1) for b in batches)
+    seen = np.concatenate([b.image[b.mask > 0, 0] for b in batches])
     assert sorted(seen) == list(range(1, 11))
-    assert all((b["image"][b["mask"] == 0] == 0).all() for b in batches)
+    assert all((b.image[b.mask == 0] == 0).all() for b in batches)
 
 
 def test_the_order_depends_on_seed_stage_and_epoch():
@@ -47,7 +47,7 @@ def test_batches_can_start_in_the_middle_of_an_epoch():
     whole = list(batching.batches(split(10), order, 4, 4))
     rest = list(batching.batches(split(10), order, 4, 4, first=1))
     for a, b in zip(whole[1:], rest, strict=True):
-        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a.image, b.image)
 
 
 def test_a_split_refuses_parts_of_different_length():

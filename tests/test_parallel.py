@@ -30,7 +30,7 @@ def mesh_of(devices: int) -> Mesh:
 def placed_batches(config, mesh):
     train_split = data.load(config).train
     for batch in batching.in_order(train_split, config.batch_size, parallel.padded(BATCH, mesh)):
-        yield parallel.shard(batch, mesh)
+        yield parallel.shard((batch.image, batch.mask), mesh)
 
 
 def prepared(config, stage, model, mesh, preprocess):
@@ -55,11 +55,9 @@ def test_a_step_and_the_centroids_do_not_depend_on_the_number_of_devices(config,
         model = models.build(config, (16, 16, 3), config.layers if stage.has_centroids else ())
         state, step = prepared(config, stage, model, mesh, preprocess)
         if stage.has_centroids:
-            pairs = ((b["image"], b["mask"]) for b in placed_batches(config, mesh))
-            centroids = train.compute_centroids(model, state, preprocess, pairs, push=0.1)
+            centroids = train.compute_centroids(model, state, preprocess, placed_batches(config, mesh), push=0.1)
             state = parallel.replicate(state.replace(centroids=centroids), mesh)
-        batch = next(placed_batches(config, mesh))
-        state, metrics = step(state, batch["image"], batch["mask"])
+        state, metrics = step(state, *next(placed_batches(config, mesh)))
         # Adam's first moment is a tenth of the gradient.
         kept = (metrics, state.centroids, state.radii, state.batch_stats, state.opt_state[1].mu)
         seen[devices] = jax.device_get(kept)

@@ -5,12 +5,23 @@ can be found again after an interruption. The last, short batch is padded; its m
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from mocca_jax.data import Split
 
-Batch = dict[str, np.ndarray]
+
+@dataclass(frozen=True)
+class Batch:
+    """`image [rows, ...]` as stored, zeros where padding; `mask [rows]` float32, 1 = real; `units`: how many are real.
+
+    `units` counts the whole batch, also where `image` and `mask` are some of its rows.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    units: int
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -23,21 +34,20 @@ def epoch_order(size: int, seed: int, stage: int, epoch: int, draws: int = 0) ->
     return generator.integers(0, size, draws) if draws else generator.permutation(size)
 
 
-def batches(split: Split, order: np.ndarray, batch_size: int, padded: int, first: int = 0) -> Iterator[Batch]:
-    """Batches `first, first+1, ...` of one pass in the given order.
-
-    Yields:
-        `image [padded, ...]` as stored, zeros where padding; `mask [padded]` float32, 1 = real.
-    """
+def batches(
+    split: Split, order: np.ndarray, batch_size: int, padded: int, first: int = 0, rows: slice = slice(None)
+) -> Iterator[Batch]:
+    """Batches `first, first+1, ...` of one pass in the given order, padded to `padded` rows; `rows` of each."""
     for start in range(first * batch_size, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        image = np.zeros((padded, *split.images.shape[1:]), split.images.dtype)
-        image[: len(chosen)] = split.images[chosen]
-        mask = np.zeros(padded, np.float32)
-        mask[: len(chosen)] = 1
-        yield {"image": image, "mask": mask}
+        whole = order[start : start + batch_size]
+        chosen = whole[rows]
+        size = len(range(padded)[rows])
+        image = np.zeros((size, *split.images.shape[1:]), split.images.dtype)
+        if len(chosen):
+            image[: len(chosen)] = split.images[chosen]
+        yield Batch(image, (np.arange(size) < len(chosen)).astype(np.float32), len(whole))
 
 
-def in_order(split: Split, batch_size: int, padded: int) -> Iterator[Batch]:
+def in_order(split: Split, batch_size: int, padded: int, rows: slice = slice(None)) -> Iterator[Batch]:
     """One pass in storage order."""
-    return batches(split, np.arange(len(split)), batch_size, padded)
+    return batches(split, np.arange(len(split)), batch_size, padded, rows=rows)
