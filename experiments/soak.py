@@ -26,6 +26,7 @@ from experiments.sweep import RESULTS
 FLAGS = ("--config=configs/smoke.py", "--config.checkpoint_seconds=0.3", "--config.one_class.epochs=12")
 NOTICED_WITHIN = 60  # seconds
 LIMIT = 600  # seconds, for any run to end
+SECOND_STAGE = 1_000_000
 
 
 def main() -> None:
@@ -113,9 +114,9 @@ def kill_one(processes: list[subprocess.Popen], rng: random.Random) -> dict[str,
 
 
 def newest_step(workdir: Path) -> int:
-    """Over both stages; the second counts from a million."""
+    """Of a whole checkpoint, over both stages; the second counts from `SECOND_STAGE`."""
     steps = [
-        (1_000_000 if path.parent.name == "one_class" else 0) + int(path.name)
+        (SECOND_STAGE if path.parent.name == "one_class" else 0) + int(path.name)
         for path in workdir.glob("checkpoints/*/*")
         if path.name.isdigit()
     ]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import smoke, video_synthetic
 from configs import video as video_config
-from experiments import video as video_rows
+from experiments import rows, sweep, tables
 from mocca_jax import config as configs
 from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
@@ -418,17 +418,13 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
     assert hypersphere.squared_distance(vectors, jnp.zeros((4, 1, 5))).tolist() == [5.0]
 
 
-def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(video_rows.parallel, "configure", lambda *settings: None)  # JAX has started
-    monkeypatch.setattr(video_rows, "VARIANTS", {"small": (smoke, "clip", {"layers": (1,)})})
-    arguments = ["video", "--variants", "small", "--runs", str(tmp_path / "runs"), "--rows", str(tmp_path / "rows")]
+def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "VIDEOS", {"small": (smoke, "clip", {"layers": (1,), "joint": {"epochs": 0}})})
     for _ in range(2):
-        monkeypatch.setattr("sys.argv", arguments)
-        video_rows.main()
-    assert len((tmp_path / "rows").read_text().splitlines()) == 1
-    capsys.readouterr()
-    monkeypatch.setattr("sys.argv", [*arguments, "--table"])
-    video_rows.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| run | seed | score | micro, unscaled |") and len(lines) == 2 + 4
+        jobs = list(sweep.table6(0, ""))
+        sweep.work(jobs, tmp_path / "runs", tmp_path / "rows.jsonl", {"": jobs})
+    found = rows.read(tmp_path / "rows.jsonl")
+    assert [row["variant"] for row in found] == ["small"]
+    lines = [line for line in tables.table6(found) if line.startswith("|")]
+    assert lines[0].startswith("| run | seed | score | micro, unscaled |") and len(lines) == 2 + 3
     assert all(line.count("|") == lines[0].count("|") for line in lines[1:])
