@@ -17,57 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments import rows, sweep
+from experiments import hosts, layer_cdf, rows, soak, sweep
+from experiments.paper import LEATHER, MVTEC
 from mocca_jax.data.cifar10 import CLASSES, PAPER_HARD, PAPER_SOFT
 
 PAPER = {  # Table I; of the baselines on the same auto-encoder the paper gives means only
     ("mocca", "soft"): PAPER_SOFT,
     ("mocca", "hard"): PAPER_HARD,
-}
-PAPER_MVTEC = {  # Tables IV and III: AUC, maxBA
-    "soft": {
-        "carpet": (0.86, 0.81),
-        "grid": (0.87, 0.85),
-        "leather": (0.98, 0.96),
-        "tile": (0.89, 0.80),
-        "wood": (1.00, 0.97),
-        "bottle": (0.95, 0.90),
-        "cable": (0.76, 0.72),
-        "capsule": (0.82, 0.77),
-        "hazelnut": (0.80, 0.77),
-        "metal_nut": (0.85, 0.85),
-        "pill": (0.82, 0.81),
-        "screw": (0.84, 0.82),
-        "toothbrush": (0.97, 0.93),
-        "transistor": (0.88, 0.77),
-        "zipper": (0.84, 0.78),
-    },
-    "hard": {
-        "carpet": (0.74, 0.74),
-        "grid": (0.81, 0.76),
-        "leather": (0.95, 0.91),
-        "tile": (0.85, 0.78),
-        "wood": (0.97, 0.94),
-        "bottle": (0.93, 0.90),
-        "cable": (0.72, 0.68),
-        "capsule": (0.79, 0.75),
-        "hazelnut": (0.78, 0.76),
-        "metal_nut": (0.84, 0.80),
-        "pill": (0.73, 0.69),
-        "screw": (0.80, 0.80),
-        "toothbrush": (0.95, 0.91),
-        "transistor": (0.84, 0.81),
-        "zipper": (0.82, 0.78),
-    },
-}
-PAPER_LEATHER = {  # Table VII: maxBA soft, hard
-    "6": (0.839, 0.819),
-    "5,6": (0.840, 0.855),
-    "4,5,6": (0.955, 0.906),
-    "3,4,5,6": (0.935, 0.912),
-    "2,3,4,5,6": (0.947, 0.903),
-    "1,2,3,4,5,6": (0.948, 0.865),
-    "0,1,2,3,4,5,6": (0.924, 0.873),
 }
 NAMES = {"untrained": "untrained", "reconstruct": "reconstruction error"}
 SCALINGS = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
@@ -187,7 +143,7 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
     lines = header(head)
     for (category, method, boundary), members in sorted(groups.items(), key=lambda item: order(*item[0])):
         image = [cell(members, "metrics", "combined", name) for name in ("auc", "ap", "max_ba")]
-        paper = "{:.2f} / {:.2f}".format(*PAPER_MVTEC[boundary][category]) if method == "mocca" else ""
+        paper = "{:.2f} / {:.2f}".format(*MVTEC[boundary][category]) if method == "mocca" else ""
         pixels = [cell(members, "maps", "test", name) for name in ("pixel_auroc", "aupro", "image_auc")]
         what = f"mocca, {boundary}" if method == "mocca" else NAMES[method]
         hours = f"{sum(row['wall_seconds'] for row in members) / 3600:.2f}"
@@ -199,8 +155,8 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
                 statistics.mean(at(row, "metrics", "combined", k) for m in of_boundary for row in m)
                 for k in ("auc", "max_ba")
             ]
-            paper = [statistics.mean(column) for column in zip(*PAPER_MVTEC[boundary].values(), strict=True)]
-            counted = f"mean of {len(of_boundary)} of {len(PAPER_MVTEC[boundary])}"
+            paper = [statistics.mean(column) for column in zip(*MVTEC[boundary].values(), strict=True)]
+            counted = f"mean of {len(of_boundary)} of {len(MVTEC[boundary])}"
             figures = [f"{ours[0]:.3f}", "", f"{ours[1]:.3f}", f"{paper[0]:.2f} / {paper[1]:.2f} (all)"]
             lines.append(line([counted, f"mocca, {boundary}", "", *figures, "", "", "", ""]))
     return [*lines, *circumstances(found)]
@@ -239,7 +195,7 @@ def table7(found: list[dict[str, Any]]) -> list[str]:
         cells = [
             cell(members.get(b, []), "metrics", "combined", k) for b in ("soft", "hard") for k in ("max_ba", "auc")
         ]
-        paper = "{:.3f} / {:.3f}".format(*PAPER_LEATHER[layers])
+        paper = "{:.3f} / {:.3f}".format(*LEATHER[layers])
         count = " to ".join(dict.fromkeys(str(len(members.get(b, []))) for b in ("soft", "hard")))
         lines.append(line([category, layers, count, *cells, paper]))
     return [*lines, *circumstances(found)]
@@ -343,6 +299,9 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table3": table3,
     "table6": table6,
     "table7": table7,
+    "figure5": layer_cdf.table,
+    "hosts": hosts.table,
+    "soak": soak.table,
 }
 
 
