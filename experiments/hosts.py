@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from experiments import rows, soak
+from experiments.markdown import header, line
 from experiments.sweep import RESULTS
 from mocca_jax import bundle
 
@@ -57,13 +58,12 @@ def main() -> None:
 
 def table(found: list[dict[str, Any]]) -> list[str]:
     """Differences of every job and layout."""
-    lines = ["| job | devices | last batch | " + " | ".join(KINDS) + " | AUC, one host and several |"]
-    lines.append("|---" * (len(KINDS) + 4) + "|")
+    lines = header(["job", "hosts x devices", "last batch", *KINDS, "AUC, one host and several"])
     for row in found:
         apart = [f"{row['differences'][kind]:.0e}" if kind in row["differences"] else "" for kind in KINDS]
         last = f"{row['units'] % row['batch_size']} of {row['batch_size']}"
         aucs = ", ".join(f"{auc:.6f}" for auc in row["auc"])
-        lines.append(f"| {row['job']} | {row['hosts']} x {row['devices']} | {last} | {' | '.join(apart)} | {aucs} |")
+        lines.append(line([row["job"], f"{row['hosts']} x {row['devices']}", last, *apart, aucs]))
     return lines
 
 
@@ -93,8 +93,8 @@ def compared(job: str, hosts: int, devices: int) -> dict[str, Any]:
 def numbers(workdir: Path) -> dict[str, dict[str, np.ndarray]]:
     """All that a run computed, by kind: losses by epoch, arrays of the final state, scores of the test set."""
     found: dict[str, dict[str, np.ndarray]] = {"losses": {}, "scores": {}}
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for written in (workdir / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(written)
         found["losses"][f"{row['stage']} {row['epoch']}"] = np.asarray(row["loss"])
     for name, array in bundle.read(workdir / bundle.FILE)[1].items():
         if array.dtype.kind == "f":

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from scipy.stats import ks_2samp
 
 from experiments import rows
+from experiments.markdown import header, line
 from experiments.sweep import RESULTS
 from mocca_jax import Detector, data, evaluate, metrics, models, parallel, plots, results, train
 from mocca_jax.data import batching, cache
@@ -82,13 +83,12 @@ def told_apart(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
 def table(found: list[dict[str, Any]]) -> list[str]:
     """AUC and gap of each layer, a line per run."""
     names = [models.layer_name(layer) for layer in LAYERS]
-    lines = ["| run | trained on | " + " | ".join(f"{name}, AUC; gap" for name in names) + " |"]
-    lines.append("|---" * (len(names) + 2) + "|")
+    lines = header(["run", "trained on", *(f"{name}, AUC; gap" for name in names)])
     for row in found:
         cells = [f"{row['layers'][name]['auc']:.3f}; {row['layers'][name]['gap']:.3f}" for name in names]
         words = f"{row['description']}, {row['boundary']}, seed {row['seed']}"
         trained = "all layers" if len(row["trained_layers"]) == len(LAYERS) else f"layer {row['trained_layers'][0]}"
-        lines.append(f"| {words} | {trained} | " + " | ".join(cells) + " |")
+        lines.append(line([words, trained, *cells]))
     return lines
 
 

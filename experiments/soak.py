@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import rows
+from experiments.markdown import header, line
 from experiments.sweep import RESULTS
 
 RUNS = (
@@ -105,14 +106,13 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for row in found:
         groups.setdefault((1 if "1 hosts" in row["config_hash"] else row["hosts"], row["run"]), []).append(row)
-    lines = ["| hosts | run | kills | newest checkpoint then | lost | noticed after, s, median and most |"]
-    lines.append("|---" * 6 + "|")
+    lines = header(["hosts", "run", "kills", "newest checkpoint then", "lost", "noticed after, s, median and most"])
     for (hosts, run), members in sorted(groups.items()):
         stages = Counter(row["stage"] for row in members)
         noticed = [row["noticed_after"] for row in members]
         times = f"{statistics.median(noticed):.0f}, {max(noticed):.0f}" if hosts > 1 else ""
         where = ", ".join(f"{stages[name]} {name}" for name in STAGES if name in stages)
-        lines.append(f"| {hosts} | `{run.removeprefix('--config=')}` | {len(members)} | {where} | 0 | {times} |")
+        lines.append(line([str(hosts), f"`{run.removeprefix('--config=')}`", str(len(members)), where, "0", times]))
     return lines
 
 
@@ -176,8 +176,8 @@ def newest_stage(workdir: Path) -> str:
 
 def finished(workdir: Path) -> dict[str, Any]:
     """The result; every line of the metrics must be whole."""
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        json.loads(line)
+    for written in (workdir / "metrics.jsonl").read_text().splitlines():
+        json.loads(written)
     return json.loads((workdir / "result.json").read_text())
 
 

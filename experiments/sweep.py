@@ -66,10 +66,11 @@ def main() -> None:
         "--workers", type=int, default=0, help="processes; 0: one for each core, one where there is a GPU"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/sweep"))
-    parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>.jsonl")
+    parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>[-<preset>].jsonl")
     parser.add_argument("--dry_run", action="store_true", help="say what would be done")
     options = parser.parse_args()
-    options.rows = options.rows or RESULTS / f"{FILES[options.table]}.jsonl"
+    names = filter(None, (FILES[options.table], options.preset.replace(",", "-")))
+    options.rows = options.rows or RESULTS / f"{'-'.join(names)}.jsonl"
     jobs = [job for seed in options.seeds.split(",") for job in TABLES[options.table](int(seed), options.preset)]
     groups = grouped(chosen(jobs, options.only))
     if STARTED_BY not in os.environ:

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from configs import smoke as smoke_config
-from experiments import grids, rows, sweep, tables
+from experiments import grids, markdown, rows, sweep, table1, tables
 from mocca_jax import config as configs
 
 
@@ -83,7 +83,9 @@ def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, 
     sweep.work(group, tmp_path / "runs", path, {"": group})
     assert [row["boundary"] for row in rows.read(path)] == ["soft", "-"]
     assert stages[0] > 0 and stages[1] == 0
-    text = tables.between_markers("<!-- table1 -->\n<!-- end of table1 -->\n", "table1", tables.table1(rows.read(path)))
+    text = markdown.between_markers(
+        "<!-- table1 -->\n<!-- end of table1 -->\n", "table1", table1.table1(rows.read(path))
+    )
     (line,) = [line for line in text.splitlines() if line.startswith("| dog")]
     assert f"{rows.read(path)[0]['metrics']['combined']['auc']:.3f}" in line and "Incomplete" in text
 
@@ -105,4 +107,4 @@ def test_a_group_belongs_to_one_process(tmp_path):
 def test_the_page_is_up_to_date():
     text = tables.PAGE.read_text()
     for name, make in tables.TABLES.items():
-        assert tables.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text
+        assert markdown.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text
