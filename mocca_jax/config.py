@@ -62,7 +62,7 @@ FIELDS: dict[str, Rule] = {
         "a tuple of different stage names",
     ),
     "transfer": _BOOL,
-    "boundary": _choice("soft", "hard"),
+    "boundary": _TEXT,
     "nu": _number(lambda v: 0 <= v <= 1, "a number from 0 to 1, above 0 for the soft boundary"),
     "layer_reduction": _choice("mean", "sum"),
     "hard_over_nu": _BOOL,
@@ -120,7 +120,7 @@ _VIDEO: dict[str, Rule] = {
         "two whole numbers, rows and columns, at least 1 each",
     ),
 }
-DATA_FIELDS: dict[str, dict[str, Rule]] = {  # fields that only some data sets have
+DATA_FIELDS: dict[str, dict[str, Rule]] = {  # data sets, modules of mocca_jax.data, and the fields that only they have
     "cifar10": _CLASSES,
     "digits": _CLASSES,
     "synthetic": _CLASSES,

@@ -41,7 +41,8 @@ def transfer_encoder(source: Variables, target: Variables) -> tuple[Variables, i
             f"the pre-trained encoder does not fit: {len(moved)} of {len(moved) + len(faults)} arrays found\n  "
             + "\n  ".join(faults)
         )
-    return flax.traverse_util.unflatten_dict({**want, **moved}, sep="/"), len(moved)
+    handed = flax.traverse_util.unflatten_dict({**want, **moved}, sep="/")
+    return {"batch_stats": {}, **handed}, len(moved)  # flattening loses the statistics of a model that has none
 
 
 def _plain(variables: Variables) -> Variables:

@@ -2,8 +2,11 @@
 
 A one-class loss takes `distances {layer: [B]}` (squared), `radii {layer: []}` (un-squared) and `nu`, and
 returns `[B]`. The mean over a batch of what it returns is the paper's loss; radii and centroids are constants
-for the gradient. To add one, write such a function and name it in `LOSSES`.
+for the gradient. To add one, write such a function and name it in `LOSSES`: it is then a value of `config.boundary`.
+Radii follow the distances' quantile, and are subtracted from the score, for every boundary but "hard".
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -76,4 +79,4 @@ def _mean_over_layers(per_layer: list[jax.Array]) -> jax.Array:
     return sum(per_layer) / len(per_layer)
 
 
-LOSSES = {"soft": soft_boundary, "hard": hard_boundary}
+LOSSES: dict[str, Callable[..., jax.Array]] = {"soft": soft_boundary, "hard": hard_boundary}

@@ -26,6 +26,7 @@ from mocca_jax import (
     interrupts,
     localize,
     loop,
+    losses,
     maps,
     models,
     parallel,
@@ -75,6 +76,7 @@ def run(
         return finished
     try:
         stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
+        models.lookup(losses.LOSSES, config.boundary, "boundary")
         maps.check(config)
         dataset = load(config)
         models.build(config, dataset.inputs.shape, tuple(config.layers))

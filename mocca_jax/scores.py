@@ -20,8 +20,8 @@ def layer_scores(distances: Layers, radii: Layers, *, boundary: str, norm: str =
 
     Args:
         distances: squared distances, `[B]` per layer.
-        radii: one scalar per layer; used with the soft boundary.
-        boundary: `"soft"` subtracts the radius, `"hard"` does not.
+        radii: one scalar per layer; not used with the hard boundary.
+        boundary: `"hard"` subtracts nothing, every other the radius.
         norm: `"squared"` is Eq. 6. `"l2"` takes distance and radius un-squared, as the published program does
             for MVTec AD; with several layers this changes the ranking.
 
@@ -29,19 +29,17 @@ def layer_scores(distances: Layers, radii: Layers, *, boundary: str, norm: str =
         `[B]` per layer.
 
     Raises:
-        ValueError: an unknown boundary or norm.
+        ValueError: an unknown norm.
 
     Example:
         >>> layer_scores({"layer0": jnp.array([9.0])}, {"layer0": jnp.array(2.0)}, boundary="soft")
         {'layer0': Array([5.], dtype=float32)}
     """
-    if boundary not in ("soft", "hard"):
-        raise ValueError(f"unknown boundary {boundary!r}; known: 'soft', 'hard'")
     if norm not in ("squared", "l2"):
         raise ValueError(f"unknown score norm {norm!r}; known: 'squared', 'l2'")
     scores = {}
     for layer, squared in distances.items():
-        radius = radii[layer] if boundary == "soft" else 0.0
+        radius = 0.0 if boundary == "hard" else radii[layer]
         scores[layer] = squared - radius**2 if norm == "squared" else jnp.sqrt(squared) - radius
     return scores
 

@@ -45,7 +45,7 @@ def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
     `layer_reduction="sum"` and `hard_over_nu=False` are what the published program computes.
     """
     loss = lookup(losses.LOSSES, config.boundary, "boundary")
-    nu = config.nu if config.boundary == "soft" or config.hard_over_nu else 1
+    nu = config.nu if config.boundary != "hard" or config.hard_over_nu else 1
     value = loss(outputs["distances"], state.radii, nu=nu)
     return value * len(state.radii) if config.layer_reduction == "sum" else value
 

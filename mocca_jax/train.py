@@ -78,8 +78,7 @@ def make_step(
     """
     settings = config[stage.name]
     warmup_steps = config.radius_warmup_epochs * steps_per_epoch
-    soft = config.boundary == "soft"
-
+    follows_radii = stage.has_centroids and config.boundary != "hard"
     weights = {name: config.get(f"{name}_weight", 1.0) for name in stage.terms}
 
     def objective(params, state, image, mask, dropout):
@@ -108,7 +107,7 @@ def make_step(
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         radii = state.radii
-        if soft and stage.has_centroids:
+        if follows_radii:
             due = (state.step >= warmup_steps) & ((state.step - warmup_steps) % config.radius_interval == 0)
             fresh = {name: hypersphere.radius_quantile(d, mask, config.nu) for name, d in dist.items()}
             radii = {name: jnp.where(due, fresh[name], radii[name]) for name in radii}

@@ -98,7 +98,7 @@ def test_reconstruction_error_sums_over_an_image():
         losses.reconstruction_error(image, image[:1])
 
 
-def test_scores_subtract_the_radius_for_the_soft_boundary_alone():
+def test_scores_subtract_the_radius_for_every_boundary_but_the_hard():
     distances = {"layer0": jnp.array([4.0, 9.0]), "layer1": jnp.array([1.0, 16.0])}
     radii = {"layer0": jnp.array(1.0), "layer1": jnp.array(2.0)}
     soft = scores.combine(scores.layer_scores(distances, radii, boundary="soft"))
@@ -107,12 +107,12 @@ def test_scores_subtract_the_radius_for_the_soft_boundary_alone():
     assert soft.tolist() == [0.0, 10.0]  # ((4-1) + (1-4)) / 2, ((9-1) + (16-4)) / 2
     assert hard.tolist() == [2.5, 12.5]
     assert l2.tolist() == [0.0, 2.0]  # ((2-1) + (1-2)) / 2, ((3-1) + (4-2)) / 2
+    assert scores.combine(scores.layer_scores(distances, radii, boundary="of one's own")).tolist() == soft.tolist()
 
 
-@pytest.mark.parametrize("wrong", [{"boundary": "medium"}, {"boundary": "soft", "norm": "l3"}])
-def test_scores_refuse_unknown_names(wrong):
+def test_scores_refuse_an_unknown_norm():
     with pytest.raises(ValueError, match="known"):
-        scores.layer_scores({"layer0": MASK}, {"layer0": jnp.array(0.0)}, **wrong)
+        scores.layer_scores({"layer0": MASK}, {"layer0": jnp.array(0.0)}, boundary="soft", norm="l3")
 
 
 @pytest.mark.parametrize("name", scores.AGGREGATES)

@@ -1,25 +1,23 @@
-"""The README's commands and examples, as they stand there, on a small run in place of the reader's."""
+"""What the README and the pages show is executed as it stands there, on small runs in place of the reader's."""
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from configs import smoke
 from tests.conftest import REPOSITORY
+from tests.pages import PAGES, blocks, commands
 
-TEXT = (REPOSITORY / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)  # language, text
-COMMANDS = [
-    line
-    for language, block in BLOCKS
-    if not language
-    for line in block.replace("\\\n", " ").splitlines()
-    if "runs/my_parts" in line or "data.check" in line
-] + re.findall(r"`(python -m mocca_jax\.report [^`]*)`", TEXT)
+COMMANDS = {
+    command.module: command
+    for page in PAGES
+    for command in commands(page)
+    if command.module == "mocca_jax.data.check" or {"--run=runs/my_parts", "--workdir=runs/my_parts"} & {*command.flags}
+}
 SMALL = {
     "resize": 32,
     "encoder": "lenet",
@@ -31,6 +29,8 @@ SMALL = {
     "heldout_fraction": 0.5,
     "maps": ("features",),
 }
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+BOTH_STAGES = ("add-a-backbone.md",)
 
 
 @pytest.fixture
@@ -45,21 +45,20 @@ def home(finished, parts, tmp_path):
     return tmp_path
 
 
-def execute(command, folder):
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+def execute(command, folder, *flags):
+    words = [sys.executable, "-m", command.module, *command.flags, *flags]
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_the_commands_are_the_ones_we_mean():
-    modules = [re.search(r"-m (mocca_jax[\w.]*)", command).group(1).removeprefix("mocca_jax.") for command in COMMANDS]
-    assert modules == ["data.check", "main", "predict", "export", "serve", "report"]
+    modules = {module.removeprefix("mocca_jax.") for module in COMMANDS}
+    assert modules == {"data.check", "main", "predict", "export", "serve", "report"}
 
 
 @pytest.mark.parametrize("module", ["data.check", "predict", "export", "report"])
 def test_commands_on_a_finished_run(home, module):
-    (command,) = [c for c in COMMANDS if f"mocca_jax.{module} " in c]
-    done = execute(command, home)
+    done = execute(COMMANDS[f"mocca_jax.{module}"], home)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {"predict": "out/predictions.csv", "export": "my_parts.mocca", "report": "runs/my_parts/report.html"}
     assert module not in made or (home / made[module]).is_file()
@@ -67,17 +66,26 @@ def test_commands_on_a_finished_run(home, module):
 
 def test_training_on_a_folder(home):
     shutil.rmtree(home / "runs")
-    (command,) = [c for c in COMMANDS if "mocca_jax.main" in c]
-    flags = shlex.join(f"--config.{name}={value}" for name, value in SMALL.items())
-    done = execute(f"{command} {flags}", home)
+    done = execute(COMMANDS["mocca_jax.main"], home, *(f"--config.{name}={value}" for name, value in SMALL.items()))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (home / "runs/my_parts/detector.npz").is_file()
     assert "written to runs/my_parts" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "example", [text for language, text in BLOCKS if language == "python"], ids=lambda e: e.split()[1]
-)
-def test_examples(home, example, monkeypatch):
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_examples(home, page, monkeypatch):
+    """Blocks of a page follow each other; one that begins with a file's name is that file."""
+    smaller = smoke.get_config()
+    smaller.layers = (0,)
+    smaller.reconstruction.epochs = 1
+    if page.name not in BOTH_STAGES:
+        smaller.stages = ("one_class",)
+    monkeypatch.setattr(smoke, "get_config", smaller.copy_and_resolve_references)
     monkeypatch.chdir(home)
-    exec(compile(example, "README.md", "exec"), {})
+    monkeypatch.syspath_prepend(home)
+    names = {}
+    for text in blocks(page, "python"):
+        if file := re.match(r"# (\w+\.py)\n", text):
+            (home / file[1]).write_text(text)
+        else:
+            exec(compile(text, page.name, "exec"), names)

@@ -2,15 +2,18 @@
 
 A `Dataset` has a training and a test `Split` of raw units (uint8 where the source is 8-bit, channels last,
 in memory or memory-mapped) and `inputs`, which say how any picture becomes such a unit and how a raw batch becomes
-the network's float32 input. To add a data set, write `load(config) -> Dataset` and name it in `load` below.
+the network's float32 input. To add a data set, write a module here with `load(config) -> Dataset`, and name it with the
+config fields of its own in `config.DATA_FIELDS`.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
 
+from mocca_jax.config import DATA_FIELDS
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.timeline import Timeline
@@ -88,16 +91,6 @@ def load(config) -> Dataset:
         UserError: its files are absent or damaged.
         ValueError: unknown name.
     """
-    from mocca_jax.data import cifar10, digits, folder, moving, mvtec, synthetic, video
-    from mocca_jax.models import lookup
-
-    known = {
-        "cifar10": cifar10,
-        "digits": digits,
-        "folder": folder,
-        "moving": moving,
-        "mvtec": mvtec,
-        "synthetic": synthetic,
-        "video": video,
-    }
-    return lookup(known, config.data, "data set").load(config)
+    if config.data not in DATA_FIELDS:
+        raise ValueError(f"unknown data set {config.data!r}; known: {', '.join(map(repr, DATA_FIELDS))}")
+    return importlib.import_module(f"mocca_jax.data.{config.data}").load(config)

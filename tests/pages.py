@@ -1,0 +1,38 @@
+"""What the README and the pages in docs/ say: their blocks, commands and links."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import REPOSITORY
+
+README = REPOSITORY / "README.md"
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OURS = re.compile(r"python -m (?:mocca_jax|experiments)[^`\"\n]*")
+
+
+@dataclass(frozen=True)
+class Command:
+    """`python -m module flags...`, as a page has it."""
+
+    module: str
+    flags: tuple[str, ...]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of this language."""
+    return [text for found, text in FENCED.findall(page.read_text()) if found == language]
+
+
+def commands(page: Path) -> list[Command]:
+    """Every command of ours on the page, in blocks of any kind and between backticks, continued lines joined."""
+    text = re.sub(r"\\\n\s*", "", page.read_text())
+    found = [shlex.split(line, comments=True) for line in OURS.findall(text)]
+    return [Command(words[2], tuple(words[3:])) for words in found]
+
+
+def links(page: Path) -> list[str]:
+    """Targets of links and pictures."""
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
