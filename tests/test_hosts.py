@@ -65,20 +65,7 @@ def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
     assert [row["epoch"] for row in epochs(tmp_path / "run") if row["stage"] == "one_class"] == list(range(10))
 
 
-def test_a_folder_takes_one_run_at_a_time(tmp_path):
-    flags = ("--config=configs/smoke.py",)
-    (first,) = soak.start(tmp_path / "run", 1, flags)
-    began = time.monotonic()
-    while not (tmp_path / "run/config.json").exists():
-        assert first.poll() is None and time.monotonic() - began < 100
-        time.sleep(0.05)
-    (second,) = soak.start(tmp_path / "run", 1, flags)
-    message, _ = second.communicate(timeout=200)
-    assert second.returncode == 1 and "another run is working in" in message
-    said_by([first])
-
-
-def test_an_error_on_one_host_ends_all(tmp_path, smoke):
+def test_a_folder_takes_one_run_at_a_time_and_an_error_on_one_host_ends_all(tmp_path, smoke):
     """Only the first host finds out that another run works in the folder."""
     with folders.claim(smoke, tmp_path / "run"):
         first, second = soak.start(tmp_path / "run", 2, ("--config=configs/smoke.py",))
