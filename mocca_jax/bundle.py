@@ -5,7 +5,6 @@ The file is numpy's `.npz`, read without pickling; every array's shape, type and
 
 import io
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import mocca_jax
+from mocca_jax import archives, normal_features, results
 from mocca_jax import config as configs
-from mocca_jax import normal_features, results
 from mocca_jax.checkpoint import describe
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
@@ -117,18 +116,18 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         UserError: the file is damaged, or of a newer format.
     """
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            manifest = json.loads(file[MANIFEST].tobytes())
-            arrays = {name: file[name] for name in file.files if name != MANIFEST}
-            found = manifest["format"], manifest["arrays"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        arrays = archives.arrays(path)
+        manifest = json.loads(arrays.pop(MANIFEST).tobytes())
+        found = manifest["format"], manifest["arrays"]
+        same = found[0] != FORMAT or found[1] == describe(arrays)
+    except Exception as error:  # zip, numpy and JSON each have their own exceptions for damaged files
         raise UserError(
             f"{path} is no whole model file ({type(error).__name__}: {error}). Take it from a copy, or remove it and "
             "give the training command of its run again, which makes it anew from the checkpoints."
         ) from error
     if found[0] != FORMAT:
         raise UserError(f"{path} has format {found[0]}; this version of mocca_jax reads format {FORMAT}.")
-    if found[1] != describe(arrays):
+    if not same:
         raise UserError(f"{path} is damaged: an array differs from its recorded checksum. Take it from a copy.")
     return manifest, arrays
 

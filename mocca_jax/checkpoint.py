@@ -6,6 +6,7 @@ hosts write a part each, and read the whole, into a folder that all of them see.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Collection
@@ -49,6 +50,7 @@ class Checkpoints:
         ocp = self._ocp
         arrays = parallel.fetch(state)
         record = {"progress": progress, "arrays": describe(arrays)}
+        record["sha256"] = _digest(record)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         try:
             _check_room(self.folder, SPARE_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
@@ -106,6 +108,9 @@ class Checkpoints:
     def _restore(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
         ocp = self._ocp
         record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        said = record.pop("sha256", None)  # checkpoints of earlier versions have none
+        if said not in (None, _digest(record)):
+            raise ValueError("its record does not have its checksum")
         wanted = {name: entry["shape"] for name, entry in describe(template, digests=False).items()}
         found = {name: entry["shape"] for name, entry in record["arrays"].items()}
         if wanted != found:
@@ -125,6 +130,10 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _check_room(folder: Path, size: int) -> None:

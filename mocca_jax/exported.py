@@ -18,6 +18,8 @@ from jax import export
 def load(path):
     """A function from pictures to answers, and the manifest."""
     with zipfile.ZipFile(path) as file:
+        if any(part.compress_type for part in file.infolist()):
+            raise ValueError(f"{path}: compressed parts; this kind of file has none")
         manifest = json.loads(file.read("manifest.json"))
         parts = {name: file.read(name) for name in manifest["sha256"]}
     for name, content in parts.items():

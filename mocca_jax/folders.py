@@ -27,8 +27,17 @@ def finished_result(config, workdir: Path) -> dict[str, Any] | None:
             f"--workdir={workdir} belongs to a run with another config:\n  " + "\n  ".join(differing) + "\n"
             "Take another workdir, or give these fields the values of that run to go on with it."
         )
-    result = workdir / results.RESULT
-    return results.read_json(result) if result.exists() else None
+    path = workdir / results.RESULT
+    if not path.exists():
+        return None
+    result = results.read_json(path)
+    try:
+        results.table(result)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or remove it to evaluate anew."
+        ) from error
+    return result
 
 
 def claim(config, workdir: Path) -> contextlib.AbstractContextManager:

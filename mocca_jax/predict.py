@@ -198,15 +198,29 @@ class Rows:
         self._new: list[dict[str, Any]] = []
         self._bytes = 0
         if (output / PROGRESS).exists():
-            self._bytes = results.read_json(output / PROGRESS)["bytes"]
-            os.truncate(output / ROWS, self._bytes)
-            self.done = {row["path"] for row in self}
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Takes up what was kept, and forgets a torn end."""
+        try:
+            kept = results.read_json(self.output / PROGRESS)["bytes"]
+            if not 0 <= kept <= (self.output / ROWS).stat().st_size:
+                raise ValueError(f"{kept} bytes are said to be whole")
+            os.truncate(self.output / ROWS, kept)
+            self._bytes, self.done = kept, {row["path"] for row in self}
+        except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.output} cannot be gone on in ({type(error).__name__}: {error}). Name a new --output."
+            ) from error
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not (self.output / ROWS).exists():
             return
         with open(self.output / ROWS) as file:
-            yield from map(json.loads, file)
+            for row in map(json.loads, file):
+                if not isinstance(row["layers"], dict) or "anomalous" not in row:
+                    raise ValueError(f"{ROWS} holds a line of another kind")
+                yield row
 
     def add(self, names: list[tuple[Path, int | None]], found: Findings) -> None:
         for n, (path, frame) in enumerate(names):
@@ -244,7 +258,7 @@ class Rows:
         self._new = []
 
     def write_table(self) -> tuple[int, int | None]:
-        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones, None where nothing was decided."""
+        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones (None: nothing was decided)."""
         draft, decisions = self.output / f".{TABLE}.draft", []
         with open(draft, "w", newline="") as file:
             writer = csv.writer(file)

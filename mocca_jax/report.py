@@ -55,15 +55,23 @@ def write(run: Path) -> Path:
     """
     if not (run / results.RESULT).is_file():
         raise UserError(f"{run} holds no finished run; the report is made of what a finished run leaves")
-    result = results.read_json(run / results.RESULT)
-    tables = {name: figures.read_scores(run / file) for name, file in results.SCORES.items() if (run / file).is_file()}
     try:
-        (run / PLOTS).mkdir(exist_ok=True)
-        drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / results.METRICS))
-        page = _page(run, result, tables, drawn)
-        results.write_whole(run / FILE, page)
+        return _write(run)
     except OSError as error:
         raise UserError(f"cannot write the report to {run}: {error}") from error
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the files of {run} are damaged or do not belong together ({type(error).__name__}: {error}). Remove "
+            f"{results.RESULT} and give the training command again: it evaluates anew."
+        ) from error
+
+
+def _write(run: Path) -> Path:
+    result = results.read_json(run / results.RESULT)
+    tables = {name: figures.read_scores(run / file) for name, file in results.SCORES.items() if (run / file).is_file()}
+    (run / PLOTS).mkdir(exist_ok=True)
+    drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / results.METRICS))
+    results.write_whole(run / FILE, _page(run, result, tables, drawn))
     return run / FILE
 
 

@@ -29,12 +29,15 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Raises `UserError` when the file is no JSON."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises `UserError` when the file cannot be read or is no JSON object."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} where an object was written")
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}). Restore it, or take another workdir.") from error
+    return found
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -67,7 +70,7 @@ class MetricsLog:
         """Drops the lines of a stage from `epoch` on, and a torn last line: they are about to come again."""
         if not self.path.exists():
             return
-        lines = self.path.read_text().splitlines(keepends=True)
+        lines = self.path.read_text(errors="replace").splitlines(keepends=True)
         write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
 
     def write(self, row: dict[str, Any]) -> None:
@@ -97,9 +100,9 @@ class MetricsLog:
 def _is_kept(line: str, stage: str, epoch: int) -> bool:
     try:
         row = json.loads(line)
-    except ValueError:
+        return row["stage"] != stage or row["epoch"] < epoch
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False
-    return row["stage"] != stage or row["epoch"] < epoch
 
 
 def flatten(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -56,7 +56,7 @@ def _read(entry: Path) -> Arrays | None:
         return None
     try:
         return {f.stem: np.load(f, mmap_mode="r", allow_pickle=False) for f in files}
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy's readers of damaged headers raise many kinds
         logging.warning("the cache entry %s is damaged (%s) and is made anew", entry, error)
         shutil.rmtree(entry, ignore_errors=True)
         return None

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from mocca_jax.data import images, layout
 from mocca_jax.errors import UserError
 
@@ -71,7 +69,7 @@ def look(path: Path) -> Looked:
     if path.stat().st_size == 0:
         return Looked(fault="empty file")
     try:
-        with Image.open(path) as image:
+        with images.opened(path) as image:
             mode = image.mode
         pixels = images.load_rgb(path)
         digest = hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()

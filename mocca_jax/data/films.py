@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from mocca_jax.data import images
 from mocca_jax.errors import UserError
 
 SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".webm", ".wmv")
@@ -40,6 +41,9 @@ def frames(path: Path) -> Iterator[Image.Image]:
     film = cv2.VideoCapture(str(path))
     try:
         promised = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
+        width, height = (film.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > images.MOST_PIXELS:
+            raise UserError(f"{path}: {width:.0f}x{height:.0f} pixels; at most {images.MOST_PIXELS:,} are decoded")
         count = 0
         while True:
             good, frame = film.read()
@@ -47,6 +51,8 @@ def frames(path: Path) -> Iterator[Image.Image]:
                 break
             count += 1
             yield Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    except cv2.error as error:
+        raise UserError(f"{path} cannot be read as a film ({error}). Is it whole? Remove or replace it.") from error
     finally:
         film.release()
     if not count:

@@ -4,8 +4,9 @@ Every image ends as RGB on a canvas of one size `[H, W, 3]`; `inputs.fitted_size
 differ in size, the smaller ones are mirrored at their right and lower edges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from mocca_jax.errors import UserError
 
 CHUNK = 16
 MOST_PIXELS = 80_000_000  # of one image: more would be decoded into gigabytes
+PROGRAMS = ("EPS",)  # formats whose files are programs, which an interpreter would run
 
 
 def decoded(
@@ -67,17 +69,37 @@ def decoded(
     return arrays["images"], fitted, kept
 
 
+def suffixes() -> set[str]:
+    """Endings of the names of image files, in lower case."""
+    return {suffix for suffix, form in Image.registered_extensions().items() if form not in PROGRAMS}
+
+
+@contextmanager
+def opened(path: Path | BinaryIO, most_pixels: int | None = None) -> Iterator[Image.Image]:
+    """An image whose header is read, and nothing more: the one door for image files from outside.
+
+    Raises:
+        Exception: what Pillow raises for files that are no images.
+        ValueError: no regular file (a pipe would be waited for), or more than `most_pixels` (None: `MOST_PIXELS`).
+    """
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+    Image.init()
+    with Image.open(path, formats=[form for form in Image.ID if form not in PROGRAMS]) as image:
+        most = most_pixels or MOST_PIXELS
+        if image.width * image.height > most:
+            raise ValueError(f"{image.width}x{image.height} pixels; at most {most:,} are decoded")
+        yield image
+
+
 def load_rgb(path: Path | BinaryIO, most_pixels: int | None = None) -> Image.Image:
     """Any image as 8-bit RGB, upright: 16-bit values are divided by 256, transparency is dropped.
 
     Raises:
         Exception: what Pillow's decoders raise for files that are no images, or damaged.
-        ValueError: more than `most_pixels` (None: `MOST_PIXELS`), or pixels without a known range.
+        ValueError: as `opened`, or pixels without a known range.
     """
-    with Image.open(path) as image:
-        most = most_pixels or MOST_PIXELS
-        if image.width * image.height > most:
-            raise ValueError(f"{image.width}x{image.height} pixels; at most {most:,} are decoded")
+    with opened(path, most_pixels) as image:
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):

@@ -10,8 +10,7 @@ A folder of images without these is taken as `train/good`.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
+from mocca_jax.data import images
 from mocca_jax.errors import UserError
 
 GOOD = "good"
@@ -80,7 +79,7 @@ def image_files(folder: Path, other: list[Path] | None = None) -> list[Path]:
     """The image files directly in a folder; what is no image by its name goes to `other`."""
     if not folder.is_dir():
         return []
-    known = Image.registered_extensions()
+    known = images.suffixes()
     files = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
     if other is not None:
         other += [f for f in files if f.suffix.lower() not in known]

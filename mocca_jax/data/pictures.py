@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mocca_jax.data import images
 from mocca_jax.data.inputs import fitted_pixels
 from mocca_jax.errors import UserError
 
@@ -31,7 +32,7 @@ class Pictures:
 
 def read_mask(path: Path, size: np.ndarray, fit: str) -> np.ndarray:
     """A mask, True where its file is above 0, in the geometry of its image: see `images.py`."""
-    with Image.open(path) as image:
+    with images.opened(path) as image:
         grey = Image.fromarray((np.asarray(image.convert("L")) > 0).astype(np.uint8))
     return fitted_pixels(grey, size, fit, Image.Resampling.NEAREST) > 0
 
@@ -46,11 +47,11 @@ def check_masks(masks: Sequence[Path | None], files: Sequence[Path]) -> None:
         if mask is None:
             continue
         try:
-            sides = [_sides(f) for f in (mask, path)]
-        except OSError as error:
+            sides = [_sides(path, decode=False), _sides(mask, decode=True)]
+        except Exception as error:  # each format's decoder has its own exceptions for damaged files
             faults.append(f"{mask}: {error}")
             continue
-        (mask_width, mask_height), (width, height) = sides
+        (width, height), (mask_width, mask_height) = sides
         if abs(mask_width * height / (mask_height * width) - 1) > ASPECT_TOLERANCE:
             faults.append(f"{mask} is {mask_width}x{mask_height}, its image {width}x{height}")
     if faults:
@@ -60,8 +61,10 @@ def check_masks(masks: Sequence[Path | None], files: Sequence[Path]) -> None:
         )
 
 
-def _sides(path: Path) -> tuple[int, int]:
-    """Width and height as the image is shown."""
-    with Image.open(path) as image:
+def _sides(path: Path, decode: bool) -> tuple[int, int]:
+    """Width and height as the image is shown; `decode`: raises where its pixels cannot be read."""
+    with images.opened(path) as image:
+        if decode:
+            image.load()
         turned = image.getexif().get(0x0112, 1) >= 5  # orientation: on its side
         return (image.height, image.width) if turned else image.size

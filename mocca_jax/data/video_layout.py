@@ -94,7 +94,7 @@ def videos_in(folder: Path) -> list[Found]:
         if path.is_file() and films.is_film(path):
             found.append(Found(path.stem, path))
         elif path.is_dir():
-            frames = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES), key=natural)
+            frames = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file()), key=natural)
             if frames:
                 _tell_gaps(path, frames)
                 found.append(Found(path.name, frames))
@@ -128,8 +128,9 @@ def _array_labels(path: Path) -> Callable[[int], np.ndarray]:
         if not path.is_file():
             raise UserError(f"{path}: missing; every test video has its frame labels there, or none has")
         try:
-            labels = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            # Memory-mapped: nothing is allocated for a header that promises more than the file holds.
+            labels = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        except Exception as error:  # numpy's readers of damaged headers raise many kinds
             raise UserError(
                 f"{path} cannot be read as an array of labels ({error}). Files with pickled objects are refused; "
                 "save a plain array with numpy.save."
@@ -144,10 +145,17 @@ def _mask_labels(name: str, masks: Sequence[Path] | Path | None) -> Callable[[in
         return None
 
     def read(count: int) -> np.ndarray:
-        labels = np.array([np.asarray(images.load_rgb(path)).any() for path in masks])
+        labels = np.array([_any_marked(path) for path in masks])
         return checked(labels, count, masks[0].parent)
 
     return read
+
+
+def _any_marked(path: Path) -> bool:
+    try:
+        return bool(np.asarray(images.load_rgb(path)).any())
+    except Exception as error:  # each format's decoder has its own exceptions for damaged files
+        raise UserError(f"the mask {path} cannot be read as an image ({type(error).__name__}: {error})") from error
 
 
 def checked(labels: np.ndarray, count: int, path: Path) -> np.ndarray:

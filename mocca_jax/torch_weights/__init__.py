@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mocca_jax import archives
 from mocca_jax.errors import UserError
 from mocca_jax.torch_weights.lenet import lenet_variables
 from mocca_jax.torch_weights.resnet import resnet_variables
@@ -46,8 +47,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    return archives.arrays(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

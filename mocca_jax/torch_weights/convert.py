@@ -24,9 +24,14 @@ def prefixed(state_dict: StateDict) -> tuple[dict[str, np.ndarray], bool]:
 def variables(arrays: dict, names: Names, network: Callable, what: str) -> tuple[dict[str, Any], int]:
     faults = [f"{name}: missing" for name in names if name not in arrays]
     faults += [f"{name} {arrays[name].shape}: unknown" for name in arrays if name not in names]
+    faults += [f"{name} {array.dtype}: not numbers" for name, array in arrays.items() if array.dtype.kind not in "fiu"]
     if not faults:
-        moved = {ours: convert(arrays[name]) for name, (ours, convert) in names.items()}
-        wanted = _our_shapes(*network(moved))
+        moved, faults = _moved(arrays, names)
+    if not faults:
+        try:
+            wanted = _our_shapes(*network(moved))
+        except (IndexError, TypeError, ZeroDivisionError) as error:
+            raise UserError(f"the arrays' shapes imply no {what} network ({error})") from error
         faults = [
             f"{name}: converts to {moved[ours].shape}, wanted {wanted[ours]}"
             for name, (ours, _) in names.items()
@@ -35,6 +40,17 @@ def variables(arrays: dict, names: Names, network: Callable, what: str) -> tuple
     if faults:
         raise UserError(f"these are not the weights of the published {what} network:\n  " + "\n  ".join(faults))
     return flax.traverse_util.unflatten_dict(moved, sep="/"), len(moved)
+
+
+def _moved(arrays: dict, names: Names) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays under our names, and those whose number of axes cannot be theirs."""
+    moved, faults = {}, []
+    for name, (ours, convert) in names.items():
+        try:
+            moved[ours] = convert(arrays[name])
+        except (ValueError, IndexError):  # numpy's errors about axes are both
+            faults.append(f"{name}: cannot be of shape {arrays[name].shape}")
+    return moved, faults
 
 
 def block(theirs: str, ours: str, parts: tuple[str, ...], transposed: tuple[str, ...] = ()) -> Names:

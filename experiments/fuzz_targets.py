@@ -1,0 +1,215 @@
+"""What is fuzzed: for each reader a maker of valid files, the call, and the error that it may answer with."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import folder as folder_config
+from configs import smoke
+from mocca_jax import Detector, exported, folders, models, pipeline, predict, report, results, serve, torch_weights
+from mocca_jax import config as configs
+from mocca_jax.checkpoint import Checkpoints
+from mocca_jax.data import check, films, images, incoming, layout, pictures, video_layout
+from mocca_jax.errors import UserError
+from mocca_jax.train import TrainState
+
+
+@dataclass(frozen=True)
+class Target:
+    """`make` fills a folder with valid files, `read` reads it as the program does; `refusal` is its clear error."""
+
+    make: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    refusal: type[Exception] = UserError
+
+
+def _noise(path: Path, mode: str = "RGB", size: tuple[int, int] = (24, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 4), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+def _pictures(root: Path) -> None:
+    for name, mode in (("a.png", "RGB"), ("b.jpg", "RGB"), ("c.bmp", "L"), ("d.gif", "P"), ("e.tif", "RGB")):
+        _noise(root / name, mode)
+    _noise(root / "f.webp")
+
+
+def _read_pictures(root: Path) -> None:
+    for path in sorted(root.iterdir()):
+        incoming.decoded(path)
+
+
+def _image_folder(root: Path) -> None:
+    for i in range(2):
+        _noise(root / f"train/good/{i}.png")
+    _noise(root / "test/good/0.png")
+    _noise(root / "test/hole/0.png")
+    _noise(root / "ground_truth/hole/0_mask.png", "L")
+
+
+def _read_image_folder(root: Path) -> None:
+    """As training does: sizes, masks, pixels; and the check, which lists faults and never raises."""
+    check.report(root)
+    found = layout.scan(root)
+    pictures.check_masks(found.masks, found.test)
+    for mask in filter(None, found.masks):
+        pictures.read_mask(mask, np.array([20, 24]), "stretch")
+    broken = [path for path in (*found.train, *found.test) if images._sizes([path])[0][0] == 0]
+    if broken:
+        raise UserError(images._broken_text(broken))
+
+
+def _film(root: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    films.write(root / "a.avi", iter(frames), 5)
+
+
+def _labels(root: Path) -> None:
+    np.save(root / "01.npy", np.arange(20) % 2)
+
+
+def _read_labels(root: Path) -> None:
+    video_layout._array_labels(root / "01.npy")(20)
+
+
+@cache
+def _finished() -> Path:
+    """A finished run, made once: it is copied."""
+    folder = Path(tempfile.mkdtemp(prefix="mocca-fuzz-run-"))
+    for i in range(24):
+        _noise(folder / f"parts/train/good/{i}.png")
+    config = folder_config.get_config("object")
+    config.update(data_dir=str(folder / "parts"), resize=16, encoder="lenet", head="mean", layers=(1, 2), code_size=8)
+    config.update(heldout_fraction=0.5, batch_size=8, maps=(), alpha=0.1)
+    config.reconstruction.epochs = config.one_class.epochs = 1
+    pipeline.run(config, folder / "run")
+    return folder / "run"
+
+
+def _run_files(*names: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        for name in names:
+            shutil.copy(_finished() / name, root / name)
+
+    return make
+
+
+def _read_run(root: Path) -> None:
+    config = ConfigDict(results.read_json(_finished() / results.CONFIG))
+    folders.finished_result(config, root)
+    results.MetricsLog(root).forget("one_class", 0)
+    report.write(root)
+
+
+def _predictions(root: Path) -> None:
+    made = predict.Rows(root)
+    found = Detector.load(_finished()).findings(
+        Detector.load(_finished()).of_views([[np.zeros((16, 16, 3), np.uint8)]])
+    )
+    made.add([(Path("a.png"), None)], found)
+    made.keep()
+
+
+def _state(step: int) -> TrainState:
+    params = {"encoder": {"kernel": jnp.arange(500, dtype=jnp.float32) + step}}
+    return TrainState(jnp.asarray(step), params, {}, (), {"layer0": jnp.ones(3)}, {}, jnp.zeros(2, jnp.uint32))
+
+
+def _checkpoints(root: Path) -> None:
+    made = Checkpoints(root / "stage")
+    for step in (3, 7):
+        made.save(_state(step), {"sums": {}, "units": step})
+    made.close()
+
+
+def _read_checkpoints(root: Path) -> None:
+    found = Checkpoints(root / "stage").restore(_state(0))
+    if found and int(found[0].step) != found[1]["units"]:
+        raise AssertionError("a state with the progress of another")
+
+
+def _weights(suffix: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        rng, side = np.random.default_rng(0), 8
+        arrays = {
+            f"bnd{i}.running_{s}": np.ones(n, np.float32)
+            for i, n in enumerate((32, 64, 128), 1)
+            for s in ("mean", "var")
+        }
+        for i, (inner, outer) in enumerate(((3, 32), (32, 64), (64, 128)), 1):
+            arrays[f"conv{i}.weight"] = rng.normal(size=(outer, inner, 5, 5)).astype(np.float32)
+        arrays["fc1.weight"] = rng.normal(size=(4, 128 * (side // 8) ** 2)).astype(np.float32)
+        if suffix == "npz":
+            np.savez(root / "w.npz", **arrays)
+        else:
+            from safetensors.numpy import save_file
+
+            save_file(arrays, root / "w.safetensors")
+
+    return make
+
+
+def _read_weights(root: Path) -> None:
+    (path,) = root.iterdir()
+    torch_weights.lenet_variables(torch_weights.read_state_dict(path), image_side=8)
+
+
+def _exported(root: Path) -> None:
+    from mocca_jax import export
+
+    export.write(Detector.load(_finished()), root / "model.mocca")
+
+
+def _read_exported(root: Path) -> None:
+    exported.load(root / "model.mocca")
+
+
+def _body(root: Path) -> None:
+    _noise(root / "body", "RGB") if (root / "body").suffix else _noise(root / "body.png")
+
+
+@cache
+def _served() -> Detector:
+    return Detector.load(_finished())
+
+
+def _read_body(root: Path) -> None:
+    (path,) = root.iterdir()
+    serve._view(_served(), path.read_bytes(), serve.Limits(megapixels=1.0))
+
+
+def _config(root: Path) -> None:
+    results.write_json(root / "config.json", configs.as_dict(smoke.get_config()))
+
+
+def _read_config(root: Path) -> None:
+    config = ConfigDict(results.read_json(root / "config.json"))
+    configs.check(config)
+    models.build(config, (32, 32, 3), tuple(config.layers))
+
+
+TARGETS: dict[str, Target] = {
+    "pictures": Target(_pictures, _read_pictures),
+    "image folder and masks": Target(_image_folder, _read_image_folder),
+    "film": Target(_film, lambda root: list(films.frames(root / "a.avi"))),
+    "frame labels": Target(_labels, _read_labels),
+    "config": Target(_config, _read_config),
+    "run folder": Target(_run_files("config.json", "result.json", "metrics.jsonl", "scores_heldout.csv"), _read_run),
+    "detector file": Target(_run_files("detector.npz"), Detector.load),
+    "checkpoints": Target(_checkpoints, _read_checkpoints),
+    "predictions to go on with": Target(_predictions, predict.Rows),
+    "weights, npz": Target(_weights("npz"), _read_weights),
+    "weights, safetensors": Target(_weights("safetensors"), _read_weights),
+    "exported file": Target(_exported, _read_exported, ValueError),
+    "body of a request": Target(_body, _read_body),
+}
