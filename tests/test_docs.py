@@ -1,7 +1,9 @@
 """The pages in docs/ and the README: Python is executed, commands are parsed, configs checked, links followed."""
 
 import argparse
+import ast
 import importlib
+import pkgutil
 import re
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+import mocca_jax
 from mocca_jax import config as configs
 from mocca_jax import main as train_command
 from tests.conftest import REPOSITORY
@@ -80,3 +83,21 @@ def test_every_page_is_in_the_index_and_starts_with_what_one_gets():
         if page.name != "README.md":
             assert page.name in index
             assert "\n\nYou get: " in page.read_text()[:80], page.name
+
+
+def test_every_module_can_be_imported_and_everything_public_has_a_docstring():
+    """What the API reference is made of."""
+    silent = []
+    for module in pkgutil.walk_packages(mocca_jax.__path__, "mocca_jax."):
+        tree = ast.parse(importlib.import_module(module.name).__loader__.get_source(module.name))
+        silent += [f"{module.name}{name}" for name, node in public(tree) if not ast.get_docstring(node)]
+    assert silent == []
+
+
+def public(node, name=""):
+    """A module, class or function, and what is public in it, by name; not what functions define for themselves."""
+    yield name, node
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for child in () if isinstance(node, functions) else node.body:
+        if isinstance(child, (ast.ClassDef, *functions)) and not child.name.startswith("_"):
+            yield from public(child, f"{name}.{child.name}")
