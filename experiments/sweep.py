@@ -7,8 +7,9 @@ SVDD (the last layer only) and DCAE (reconstruction error). 3 (4, 5): MVTec AD. 
 command `python -m experiments.tables` makes the tables from the rows.
 
 A row of experiments/results/table<n>.jsonl is a finished run; it is whole or absent, and a configuration that has one
-is not run again. Runs that train the same auto-encoder form a group: it is trained once and its checkpoint copied.
-Several workers, also ones started by hand on the same folder, take a group each; each gets its share of the cores.
+is not run again: a row that another table has of it is taken over. Runs that train the same auto-encoder form a group:
+it is trained once and its checkpoint copied. Several workers, also ones started by hand on the same folder, take a
+group each; each gets its share of the cores.
 """
 
 import argparse
@@ -20,17 +21,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from absl import logging
-from ml_collections import ConfigDict
 
-from configs import cifar10, mvtec, video, video_synthetic
 from experiments import rows
+from experiments.grids import FILES, TABLES, Job
 from mocca_jax import config as configs
 from mocca_jax import interrupts, parallel, pipeline, results
 from mocca_jax.data import cache
@@ -55,119 +54,6 @@ KEPT = (
 )
 STARTED_BY = "MOCCA_SWEEP_WORKERS"  # set in the workers that a sweep started: how many
 STAGE_ONE = Path("checkpoints/reconstruction")
-LATER_FIELDS = (  # what the first stage's result does not depend on
-    "alpha",
-    "boundary",
-    "centroid_push",
-    "hard_over_nu",
-    "layer_reduction",
-    "layers",
-    "map_stride",
-    "maps",
-    "nu",
-    "one_class",
-    "overlays",
-    "radius_interval",
-    "radius_warmup_epochs",
-    "score",
-    "score_norm",
-    "stages",
-    "transfer",
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run, and the words that tell it from the others of its table."""
-
-    labels: dict[str, Any]
-    config: ConfigDict
-
-    @property
-    def hash(self) -> str:
-        return configs.digest(self.config)
-
-    @property
-    def group(self) -> str:
-        """Runs of one group share their first stage."""
-        if self.config.stages[0] != "reconstruction":
-            return self.hash
-        shared = {name: value for name, value in configs.as_dict(self.config).items() if name not in LATER_FIELDS}
-        return configs.digest(ConfigDict(shared))
-
-
-def table1(seed: int, preset: str) -> Iterator[Job]:
-    """CIFAR-10: MOCCA and its two baselines."""
-    for normal in range(10):
-        for method, presets in (("mocca", ""), ("deep_svdd", ",deep_svdd"), ("dcae", ",dcae")):
-            for boundary in ("soft", "hard") if method != "dcae" else ("soft",):
-                config = cifar10.get_config((preset or "quick") + presets)
-                config.update(normal_class=normal, boundary=boundary, seed=seed)
-                labels = {"class": cifar10_name(normal), "method": method, "boundary": boundary}
-                yield Job(labels if method != "dcae" else labels | {"boundary": "-"}, config)
-
-
-def cifar10_name(normal: int) -> str:
-    from mocca_jax.data.cifar10 import CLASSES
-
-    return CLASSES[normal]
-
-
-def table3(seed: int, preset: str) -> Iterator[Job]:
-    """MVTec AD: all categories, both boundaries, two baselines."""
-    for category in mvtec.CATEGORIES:
-        for method in ("mocca", "untrained", "reconstruct"):
-            for boundary in ("soft", "hard") if method == "mocca" else ("soft",):
-                names = [preset or "laptop", *([method] if method != "mocca" else [])]
-                config = mvtec.get_config(",".join((category, *names)))
-                config.update(boundary=boundary, seed=seed)
-                labels = {"category": category, "method": method, "boundary": boundary}
-                yield Job(labels if method == "mocca" else labels | {"boundary": "-"}, config)
-
-
-def table6(seed: int, preset: str) -> Iterator[Job]:
-    """Videos: UCSD Ped2 by the published recipe and by our preset with each change undone, and the made-up set."""
-    for variant, (file, names, changes) in VIDEOS.items():
-        config = file.get_config(",".join(filter(None, (names, preset))))
-        config.update(seed=seed, **changes)
-        yield Job({"variant": variant}, config)
-
-
-VIDEOS: dict[str, tuple[Any, str, dict[str, Any]]] = {  # config, presets, changed fields
-    "ped2 published": (video, "ped2,published", {}),
-    "ped2 published, untrained": (video, "ped2,published,untrained", {}),
-    "ped2 preset": (video, "ped2", {}),
-    "ped2 preset, untrained": (video, "ped2,untrained", {}),
-    "ped2 preset, signed differences, untrained": (video, "ped2,untrained", {"frame_differences": "signed"}),
-    "ped2 preset, LSTM heads": (video, "ped2", {"head": "lstm"}),
-    "ped2 preset, mean heads": (video, "ped2", {"head": "mean"}),
-    "ped2 preset, frames as input": (video, "ped2", {"frame_differences": "none"}),
-    "synthetic preset": (video_synthetic, "", {}),
-    "synthetic preset, untrained": (video_synthetic, "untrained", {}),
-}
-
-
-def table7(seed: int, preset: str) -> Iterator[Job]:
-    """The paper's ablation of layers, on every category of MVTec AD; the paper shows leather."""
-    for category in mvtec.CATEGORIES:
-        for first in range(6, -1, -1):
-            for boundary in ("soft", "hard"):
-                config = mvtec.get_config(f"{category},{preset or 'laptop'}")
-                config.update(layers=tuple(range(first, 7)), boundary=boundary, seed=seed)
-                words = ",".join(map(str, config.layers))
-                yield Job({"category": category, "layers_used": words, "boundary": boundary}, config)
-
-
-TABLES: dict[str, Callable[[int, str], Iterator[Job]]] = {
-    "1": table1,
-    "2": table1,
-    "3": table3,
-    "4": table3,
-    "5": table3,
-    "6": table6,
-    "7": table7,
-}
-FILES = {number: f"table{number}" for number in TABLES} | {"2": "table1", "4": "table3", "5": "table3"}
 
 
 def main() -> None:
@@ -180,10 +66,11 @@ def main() -> None:
         "--workers", type=int, default=0, help="processes; 0: one for each core, one where there is a GPU"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/sweep"))
-    parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>.jsonl")
+    parser.add_argument("--rows", type=Path, help="default: experiments/results/table<n>[-<preset>].jsonl")
     parser.add_argument("--dry_run", action="store_true", help="say what would be done")
     options = parser.parse_args()
-    options.rows = options.rows or RESULTS / f"{FILES[options.table]}.jsonl"
+    names = filter(None, (FILES[options.table], options.preset.replace(",", "-")))
+    options.rows = options.rows or RESULTS / f"{'-'.join(names)}.jsonl"
     jobs = [job for seed in options.seeds.split(",") for job in TABLES[options.table](int(seed), options.preset)]
     groups = grouped(chosen(jobs, options.only))
     if STARTED_BY not in os.environ:
@@ -264,6 +151,9 @@ def work(members: list[Job], runs: Path, path: Path, groups: dict[str, list[Job]
     for job in members:
         if job.hash in {row["config_hash"] for row in rows.read(path)}:
             continue
+        if elsewhere := recorded(job, path):
+            rows.append(path, elsewhere | job.labels)
+            continue
         began = time.monotonic()
         workdir, shared = runs / job.hash, runs / f"{job.group}-stage-one"
         if shared.exists() and not workdir.exists():
@@ -280,6 +170,12 @@ def work(members: list[Job], runs: Path, path: Path, groups: dict[str, list[Job]
         auc = result["metrics"].get("combined", {}).get("auc")
         print(json.dumps({**job.labels, "auc": auc, "minutes": round(wall / 60, 1)}), flush=True)
         print(outlook(groups, rows.read(path), int(os.environ.get(STARTED_BY, 1))), flush=True)
+
+
+def recorded(job: Job, path: Path) -> dict[str, Any] | None:
+    """The row that another table beside `path` has of the same configuration."""
+    found = (row for other in sorted(path.parent.glob("table*.jsonl")) if other != path for row in rows.read(other))
+    return next((row for row in found if row["config_hash"] == job.hash), None)
 
 
 def distances(workdir: Path) -> dict[str, list[float]]:

@@ -8,72 +8,19 @@ and fails where the page is stale.
 """
 
 import argparse
-import itertools
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from experiments import hosts, layer_cdf, rows, soak, sweep, table1
+from experiments.markdown import at, between_markers, cell, circumstances, header, line
+from experiments.paper import LEATHER, MVTEC
 
-from experiments import rows, sweep
-from mocca_jax.data.cifar10 import CLASSES, PAPER_HARD, PAPER_SOFT
-
-PAPER = {  # Table I; of the baselines on the same auto-encoder the paper gives means only
-    ("mocca", "soft"): PAPER_SOFT,
-    ("mocca", "hard"): PAPER_HARD,
-}
-PAPER_MVTEC = {  # Tables IV and III: AUC, maxBA
-    "soft": {
-        "carpet": (0.86, 0.81),
-        "grid": (0.87, 0.85),
-        "leather": (0.98, 0.96),
-        "tile": (0.89, 0.80),
-        "wood": (1.00, 0.97),
-        "bottle": (0.95, 0.90),
-        "cable": (0.76, 0.72),
-        "capsule": (0.82, 0.77),
-        "hazelnut": (0.80, 0.77),
-        "metal_nut": (0.85, 0.85),
-        "pill": (0.82, 0.81),
-        "screw": (0.84, 0.82),
-        "toothbrush": (0.97, 0.93),
-        "transistor": (0.88, 0.77),
-        "zipper": (0.84, 0.78),
-    },
-    "hard": {
-        "carpet": (0.74, 0.74),
-        "grid": (0.81, 0.76),
-        "leather": (0.95, 0.91),
-        "tile": (0.85, 0.78),
-        "wood": (0.97, 0.94),
-        "bottle": (0.93, 0.90),
-        "cable": (0.72, 0.68),
-        "capsule": (0.79, 0.75),
-        "hazelnut": (0.78, 0.76),
-        "metal_nut": (0.84, 0.80),
-        "pill": (0.73, 0.69),
-        "screw": (0.80, 0.80),
-        "toothbrush": (0.95, 0.91),
-        "transistor": (0.84, 0.81),
-        "zipper": (0.82, 0.78),
-    },
-}
-PAPER_LEATHER = {  # Table VII: maxBA soft, hard
-    "6": (0.839, 0.819),
-    "5,6": (0.840, 0.855),
-    "4,5,6": (0.955, 0.906),
-    "3,4,5,6": (0.935, 0.912),
-    "2,3,4,5,6": (0.947, 0.903),
-    "1,2,3,4,5,6": (0.948, 0.865),
-    "0,1,2,3,4,5,6": (0.924, 0.873),
-}
 NAMES = {"untrained": "untrained", "reconstruct": "reconstruction error"}
 SCALINGS = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
 PAGE = Path(__file__).parent / "README.md"
-FIGURES = Path(__file__).parent / "figures"
-METHODS = (("mocca", "soft"), ("mocca", "hard"), ("deep_svdd", "soft"), ("deep_svdd", "hard"), ("dcae", "-"))
 
 
 def main() -> None:
@@ -86,84 +33,7 @@ def main() -> None:
     if options.check:
         sys.exit("experiments/README.md is stale: run python -m experiments.tables" if text != old else 0)
     PAGE.write_text(text)
-    figure1(rows.read(sweep.RESULTS / "table1.jsonl"))
-
-
-def between_markers(text: str, name: str, lines: list[str]) -> str:
-    """The page with the table `name` replaced.
-
-    Raises:
-        ValueError: the page has no markers for it.
-    """
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"{PAGE} has no {begin} ... {end}")
-    head, rest = text.split(begin, 1)
-    return head + "\n".join([begin, *lines]) + "\n" + end + rest.split(end, 1)[1]
-
-
-def table1(found: list[dict[str, Any]]) -> list[str]:
-    """CIFAR-10, AUC of each class and method."""
-    aucs = aucs_of(found)
-    names = [f"{method}, {boundary}".removesuffix(", -") for method, boundary in METHODS]
-    lines = ["| normal class | " + " | ".join(names) + " | paper soft | paper hard | n |"]
-    lines.append("|---" * (len(names) + 4) + "|")
-    for index, name in enumerate(CLASSES):
-        of_class = [of(aucs[key], name) for key in METHODS]
-        counts = sorted({len(values) for values in of_class})
-        cells = [*map(mean_and_deviation, of_class), f"{PAPER_SOFT[index]:.3f}", f"{PAPER_HARD[index]:.3f}"]
-        lines.append("| " + " | ".join([name, *cells, " to ".join(map(str, {counts[0]: 0, counts[-1]: 0}))]) + " |")
-    means = [[statistics.mean(values) for name in CLASSES if (values := of(aucs[key], name))] for key in METHODS]
-    cells = [f"{statistics.mean(values):.3f} ({len(values)})" if values else "" for values in means]
-    cells += [f"{statistics.mean(figures):.3f}" for figures in (PAPER_SOFT, PAPER_HARD)]
-    lines.append("| mean (of how many classes) | " + " | ".join(cells) + " | |")
-    gaps = [gap_to_paper(aucs[key], PAPER[key]) if key in PAPER else [] for key in METHODS]
-    cells = [f"{statistics.mean(gap):+.3f}" if gap else "" for gap in gaps]
-    lines.append("| less the paper's, same classes | " + " | ".join(cells) + " | | | |")
-    hours = [
-        [row["wall_seconds"] / 3600 for row in found if (row["method"], row["boundary"]) == key] for key in METHODS
-    ]
-    lines.append("| hours in all | " + " | ".join(f"{sum(values):.2f}" for values in hours) + " | | | |")
-    if any(len(values) < len(CLASSES) for values in means):
-        lines += ["", "Incomplete: a mean over fewer than ten classes cannot be compared with the paper's."]
-    return [*lines, "", *together(aucs), *circumstances(found)]
-
-
-def gap_to_paper(aucs: "Aucs", paper: Sequence[float]) -> list[float]:
-    """Ours less the paper's, of the classes that have a row."""
-    pairs = [(of(aucs, name), figure) for name, figure in zip(CLASSES, paper, strict=True)]
-    return [statistics.mean(values) - figure for values, figure in pairs if values]
-
-
-def aucs_of(found: list[dict[str, Any]]) -> "dict[tuple[str, str], Aucs]":
-    """Table I's figures, by method and boundary."""
-    aucs: dict[tuple[str, str], Aucs] = {key: {} for key in METHODS}
-    for row in found:
-        aucs[row["method"], row["boundary"]][row["class"], row["seed"]] = row["metrics"]["combined"]["auc"]
-    return aucs
-
-
-def figure1(found: list[dict[str, Any]]) -> None:
-    """experiments/figures/table1.png: a mark per class and method."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    for shift, (key, values) in enumerate(aucs_of(found).items()):
-        points = [(index, average(of(values, name))) for index, name in enumerate(CLASSES) if of(values, name)]
-        at = [index + 0.12 * (shift - 2) for index, _ in points]
-        axes.plot(
-            at, [auc for _, auc in points], "osDv^"[shift], markersize=5, label=", ".join(key).removesuffix(", -")
-        )
-    for index, (soft, hard) in enumerate(zip(PAPER_SOFT, PAPER_HARD, strict=True)):
-        label = "paper, soft to hard" if index == 0 else None
-        axes.plot([index] * 2, [soft, hard], color="0.75", linewidth=8, zorder=0, label=label, solid_capstyle="butt")
-    axes.axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
-    axes.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="AUC (0.5 = chance)")
-    axes.set_title("CIFAR-10: the class that is normal, and how well the others are told from it", fontsize=10)
-    axes.legend(ncols=3, fontsize=8)
-    FIGURES.mkdir(exist_ok=True)
-    figure.savefig(FIGURES / "table1.png", dpi=110, metadata={"Software": None})
+    table1.figure1(rows.read(sweep.RESULTS / "table1.jsonl"))
 
 
 def table3(found: list[dict[str, Any]]) -> list[str]:
@@ -187,7 +57,7 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
     lines = header(head)
     for (category, method, boundary), members in sorted(groups.items(), key=lambda item: order(*item[0])):
         image = [cell(members, "metrics", "combined", name) for name in ("auc", "ap", "max_ba")]
-        paper = "{:.2f} / {:.2f}".format(*PAPER_MVTEC[boundary][category]) if method == "mocca" else ""
+        paper = "{:.2f} / {:.2f}".format(*MVTEC[boundary][category]) if method == "mocca" else ""
         pixels = [cell(members, "maps", "test", name) for name in ("pixel_auroc", "aupro", "image_auc")]
         what = f"mocca, {boundary}" if method == "mocca" else NAMES[method]
         hours = f"{sum(row['wall_seconds'] for row in members) / 3600:.2f}"
@@ -199,8 +69,8 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
                 statistics.mean(at(row, "metrics", "combined", k) for m in of_boundary for row in m)
                 for k in ("auc", "max_ba")
             ]
-            paper = [statistics.mean(column) for column in zip(*PAPER_MVTEC[boundary].values(), strict=True)]
-            counted = f"mean of {len(of_boundary)} of {len(PAPER_MVTEC[boundary])}"
+            paper = [statistics.mean(column) for column in zip(*MVTEC[boundary].values(), strict=True)]
+            counted = f"mean of {len(of_boundary)} of {len(MVTEC[boundary])}"
             figures = [f"{ours[0]:.3f}", "", f"{ours[1]:.3f}", f"{paper[0]:.2f} / {paper[1]:.2f} (all)"]
             lines.append(line([counted, f"mocca, {boundary}", "", *figures, "", "", "", ""]))
     return [*lines, *circumstances(found)]
@@ -239,7 +109,7 @@ def table7(found: list[dict[str, Any]]) -> list[str]:
         cells = [
             cell(members.get(b, []), "metrics", "combined", k) for b in ("soft", "hard") for k in ("max_ba", "auc")
         ]
-        paper = "{:.3f} / {:.3f}".format(*PAPER_LEATHER[layers])
+        paper = "{:.3f} / {:.3f}".format(*LEATHER[layers])
         count = " to ".join(dict.fromkeys(str(len(members.get(b, []))) for b in ("soft", "hard")))
         lines.append(line([category, layers, count, *cells, paper]))
     return [*lines, *circumstances(found)]
@@ -249,100 +119,15 @@ def order(category: str, method: str, boundary: str) -> tuple:
     return category, method in NAMES, method, boundary
 
 
-def header(names: list[str]) -> list[str]:
-    return [line(names), "|---" * len(names) + "|"]
-
-
-def line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def at(row: dict[str, Any], *path: str) -> float | None:
-    """What lies at `path`; None where there is nothing."""
-    value: Any = row
-    for name in path:
-        value = (value or {}).get(name)
-    return value
-
-
-def cell(members: list[dict[str, Any]], *path: str) -> str:
-    values = [at(row, *path) for row in members]
-    return mean_and_deviation(values) if None not in values else ""
-
-
-def average(values: list[float]) -> float | None:
-    return statistics.mean(values) if values else None
-
-
-Aucs = dict[tuple[str, int], float]  # by class and seed
-
-
-def of(aucs: Aucs, name: str) -> list[float]:
-    """The AUCs of one class, by seed."""
-    return [auc for (normal, _), auc in sorted(aucs.items()) if normal == name]
-
-
-def together(aucs: dict[tuple[str, str], Aucs]) -> list[str]:
-    """MOCCA less each baseline over the classes and seeds that both have, with a paired bootstrap interval."""
-    lines = []
-    for boundary, other in itertools.product(("soft", "hard"), ("deep_svdd", "dcae")):
-        ours, theirs = aucs["mocca", boundary], aucs[other, boundary if other != "dcae" else "-"]
-        differences = [ours[pair] - theirs[pair] for pair in sorted(ours.keys() & theirs.keys())]
-        if len(differences) > 1:
-            low, high = bootstrap(differences)
-            lines.append(
-                f"- mocca, {boundary}, less {other}: {statistics.mean(differences):+.3f}, 95 % interval {low:+.3f} to "
-                f"{high:+.3f} (paired bootstrap, {len(differences)} pairs of class and seed)"
-            )
-    return lines
-
-
-def circumstances(found: list[dict[str, Any]]) -> list[str]:
-    """Hours, device, commits and command."""
-    if not found:
-        return []
-    hours = sum(row["wall_seconds"] for row in found) / 3600
-    devices = sorted(
-        {f"{row['device']['devices']} {row['device']['kind']} device(s)" for row in found if "device" in row}
-    )
-    commits = sorted({str(row["commit"]) for row in found})
-    circumstance = [f"{len(found)} runs, {hours:.1f} hours in all", *devices]
-    return ["", f"{', '.join(circumstance)}; commits {', '.join(commits)}."]
-
-
-def bootstrap(differences: list[float], draws: int = 10_000) -> tuple[float, float]:
-    """The 95 % interval of the mean of paired differences, by resampling the pairs.
-
-    Example:
-        >>> low, high = bootstrap([1.0, 1.0, 1.0])
-        >>> (low, high)
-        (1.0, 1.0)
-    """
-    rng = np.random.default_rng(0)
-    values = np.asarray(differences)
-    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def mean_and_deviation(values: list[float]) -> str:
-    """`0.721 +- 0.017`, without deviation for one value, empty for none.
-
-    Example:
-        >>> mean_and_deviation([0.7, 0.8]), mean_and_deviation([0.7])
-        ('0.750 +- 0.071', '0.700')
-    """
-    if not values:
-        return ""
-    spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
-
-
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
-    "table1": table1,
+    "table1": table1.table1,
+    "table1-double": table1.table1_double,
+    "figure5": layer_cdf.table,
     "table3": table3,
     "table6": table6,
     "table7": table7,
+    "hosts": hosts.table,
+    "soak": soak.table,
 }
 
 

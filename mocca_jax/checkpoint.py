@@ -1,12 +1,14 @@
 """Checkpoints of one stage, by Orbax. Nobody else imports orbax.
 
 A checkpoint holds the `TrainState` and a small JSON record: where in the data the run was, the epoch's sums
-so far, and the shape and SHA-256 of every array, so that a damaged or foreign checkpoint is recognised.
+so far, and the shape and SHA-256 of every array, so that a damaged or foreign checkpoint is recognised. Several
+hosts write a part each, and read the whole, into a folder that all of them see.
 """
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,11 @@ class Checkpoints:
         ocp = self._ocp
         arrays = parallel.fetch(state)
         record = {"progress": progress, "arrays": describe(arrays)}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         try:
             _check_room(self.folder, SPARE_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
-            self._manager.save(step, args=items)
+            if not self._manager.save(step, args=items):
+                raise OSError(f"a later one is there ({self._newest_text()})")
             self._manager.wait_until_finished()
         except Exception as error:  # the storage library reports a full disk in several types
             raise UserError(
@@ -62,26 +65,43 @@ class Checkpoints:
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
         """The newest whole checkpoint and its progress; None where there is none.
 
-        A damaged checkpoint is passed over for the one before it, and the log says so.
+        A damaged checkpoint is passed over for the one before it, and moved aside: its step will come again. The log
+        says so.
 
         Raises:
-            UserError: every checkpoint is damaged, or one belongs to another model.
+            UserError: every checkpoint is damaged, one belongs to another model, or the hosts see different ones.
         """
-        failures = []
+        failures: dict[int, str] = {}
+        found = None
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._restore(step, template)
+                found = self._restore(step, template)
+                break
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file makes the storage library raise
-                failures.append(f"step {step}: {first_line(error)}")
-                logging.warning("the checkpoint of %s in %s is damaged: passed over", failures[-1], self.folder)
-        if failures:
+                failures[step] = f"step {step}: {first_line(error)}"
+                logging.warning("the checkpoint of %s in %s is damaged: passed over", failures[step], self.folder)
+        parallel.check_same_on_all_hosts(int(found[0].step) if found else -1, f"checkpoints in {self.folder}")
+        if failures and not found:
             raise UserError(
-                f"no checkpoint in {self.folder} can be read:\n  " + "\n  ".join(failures) + "\n"
+                f"no checkpoint in {self.folder} can be read:\n  " + "\n  ".join(failures.values()) + "\n"
                 "Remove that folder to train the stage anew, or restore it from a copy."
             )
-        return None
+        self._set_aside(failures)
+        return found
+
+    def _set_aside(self, steps: Collection[int]) -> None:
+        """Moves checkpoints to a folder beside this one."""
+        if not steps:
+            return
+        if parallel.is_first_host():
+            aside = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-damaged-", dir=self.folder.parent))
+            for step in steps:
+                os.replace(self.folder / str(step), aside / str(step))
+            logging.warning("damaged checkpoints were moved to %s", aside)
+        parallel.meet()
+        self._manager.reload()
 
     def _restore(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
         ocp = self._ocp
@@ -90,9 +110,10 @@ class Checkpoints:
         found = {name: entry["shape"] for name, entry in record["arrays"].items()}
         if wanted != found:
             raise UserError(f"{self.folder / str(step)} is of another model:\n  " + _shape_differences(wanted, found))
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), template)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        state = jax.device_get(self._manager.restore(step, args=items)["state"])
+        # Plain arrays: they are read whole, on whatever number of devices and hosts they were written.
+        wanted_as = jax.tree.map(lambda x: np.empty(np.shape(x), x.dtype), template)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted_as))
+        state = self._manager.restore(step, args=items)["state"]
         damaged = [name for name, entry in describe(state).items() if entry != record["arrays"][name]]
         if damaged:
             raise ValueError(f"the contents of {', '.join(damaged[:3])} do not have the recorded checksum")

@@ -50,20 +50,26 @@ def main(argv: list[str]) -> None:
         parallel.log_devices()
         result = pipeline.run(CONFIG.value, WORKDIR.value, on_first_step=_log_first_step)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        _end(f"error: {error}", several=parallel.hosts() > 1)
     except interrupts.Interrupted as error:
         print(f"{error}; the same command goes on from there.", file=sys.stderr)
         sys.exit(error.exit_code)
     except jax.errors.JaxRuntimeError as error:
         if parallel.hosts() == 1:
             raise
-        print(f"error: this host lost the others: {str(error).splitlines()[0][:200]}", file=sys.stderr)
-        print("Start all of them again with the same command: they go on from the last checkpoint.", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(1)  # an orderly end would wait for the host that is gone
+        message = f"error: this host lost the others: {str(error).splitlines()[0][:200]}"
+        _end(message + "\nStart all of them again with the same command: they go on from the last checkpoint.", True)
     if parallel.is_first_host():
         print(results.table(result))
         print(f"written to {WORKDIR.value}")
+
+
+def _end(message: str, several: bool) -> None:
+    """Leaves the program with a message; several hosts without an orderly end, which would wait for the others."""
+    if not several:
+        sys.exit(message)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _log_first_step() -> None:

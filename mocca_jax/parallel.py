@@ -86,6 +86,21 @@ def most_of_all_hosts(*values: int) -> tuple[int, ...]:
     return tuple(np.asarray(multihost_utils.process_allgather(np.array(values))).max(0).tolist())
 
 
+def meet() -> None:
+    """Waits until all hosts are here."""
+    most_of_all_hosts(0)
+
+
+def check_same_on_all_hosts(value: int, what: str) -> None:
+    """Raises `UserError` unless `value` is the same everywhere; all hosts have to call it at the same place."""
+    largest, smallest = most_of_all_hosts(value, -value)
+    if largest != -smallest:
+        raise UserError(
+            f"the hosts see different {what} ({-smallest} to {largest}). --workdir must be a folder on a file system "
+            "that all hosts share."
+        )
+
+
 def make_mesh(most: int | None = None) -> Mesh:
     """All devices of all hosts, or the first `most`, along the axis `data`; a host's are neighbours."""
     return Mesh(np.array(sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[:most]), (AXIS,))

@@ -69,7 +69,9 @@ def run(
     workdir = Path(workdir)
     configs.check(config)
     finished = folders.finished_result(config, workdir)
-    if finished and (workdir / DETECTOR).exists():
+    done = bool(finished) and (workdir / DETECTOR).exists()
+    parallel.check_same_on_all_hosts(int(done), f"runs in {workdir}, finished or not")
+    if done:
         logging.info("%s holds the finished run of this config", workdir)
         return finished
     try:

@@ -214,6 +214,7 @@ def table(result: dict[str, Any]) -> str:
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
     lines += [said] if (said := advice(result)) else []
+    lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
     return "\n".join(lines)
 
 

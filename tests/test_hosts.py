@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import soak
+from mocca_jax import folders
 from tests.test_run import epochs, result
 
 # 200 units in batches of 48 over 4 devices: the last batch is short. The rate is so small that rounding cannot grow.
@@ -64,17 +65,13 @@ def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
     assert [row["epoch"] for row in epochs(tmp_path / "run") if row["stage"] == "one_class"] == list(range(10))
 
 
-def test_a_folder_takes_one_run_at_a_time(tmp_path):
-    flags = ("--config=configs/smoke.py",)
-    (first,) = soak.start(tmp_path / "run", 1, flags)
-    began = time.monotonic()
-    while not (tmp_path / "run/config.json").exists():
-        assert first.poll() is None and time.monotonic() - began < 100
-        time.sleep(0.05)
-    (second,) = soak.start(tmp_path / "run", 1, flags)
-    message, _ = second.communicate(timeout=200)
-    assert second.returncode == 1 and "another run is working in" in message
-    said_by([first])
+def test_a_folder_takes_one_run_at_a_time_and_an_error_on_one_host_ends_all(tmp_path, smoke):
+    """Only the first host finds out that another run works in the folder."""
+    with folders.claim(smoke, tmp_path / "run"):
+        first, second = soak.start(tmp_path / "run", 2, ("--config=configs/smoke.py",))
+        said = [process.communicate(timeout=soak.NOTICED_WITHIN)[0] for process in (first, second)]
+    assert first.returncode == 1 and "another run is working in" in said[0]
+    assert second.returncode != 0 and ("another task died" in said[1] or "lost the others" in said[1])
 
 
 def test_a_host_that_finds_no_others_says_how_to_start_them():

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mocca_jax import folders
+from mocca_jax.errors import UserError
 from tests.conftest import REPOSITORY
 
 LIMIT = 240
@@ -233,6 +235,43 @@ def test_a_full_disk_is_said_and_what_was_saved_goes_on(tmp_path, finished):
     resumed = execute(workdir)
     assert resumed.returncode == 0, resumed.stderr
     assert result(workdir)["sha256"] == result(finished)["sha256"]
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, finished):
+    """Each question for the time of day is answered a day too late or too early, in turn."""
+    jumping = (
+        "import itertools, sys, time; real, sign = time.time, itertools.cycle((1, -1));"
+        "time.time = lambda: real() + 86400 * next(sign);"
+        "from mocca_jax import main; main.run()"
+    )
+    arguments = command(tmp_path / "run", "--config.checkpoint_seconds=0.2")[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", jumping, *arguments],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path / "run")["sha256"] == result(finished)["sha256"]
+    assert f"SHA-256 of all arrays and scores: {result(finished)['sha256']}" in done.stdout
+    assert all(0 <= row["seconds"] < LIMIT for row in epochs(tmp_path / "run"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, smoke):
+    tmp_path.chmod(0o755)
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)  # permissions do not bind root
+    else:
+        tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(UserError, match=r"cannot write to --workdir=.*Permission denied"):
+            folders.claim(smoke, tmp_path / "run")
+    finally:
+        os.seteuid(own)
+        tmp_path.chmod(0o755)
 
 
 def test_nan_stops_the_run_and_names_the_place(tmp_path):

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from configs import smoke as smoke_config
-from experiments import rows, sweep, tables
+from experiments import grids, markdown, rows, sweep, table1, tables
 from mocca_jax import config as configs
 
 
@@ -37,9 +37,9 @@ def test_processes_that_add_at_once_lose_and_double_nothing(tmp_path):
     assert sorted(found, key=int) == [str(n) for n in range(60)]
 
 
-@pytest.mark.parametrize("name", sorted(set(sweep.TABLES)))
+@pytest.mark.parametrize("name", sorted(set(grids.TABLES)))
 def test_every_job_of_every_table_is_a_valid_configuration_of_its_own(name):
-    jobs = list(sweep.TABLES[name](0, ""))
+    jobs = list(grids.TABLES[name](0, ""))
     for job in jobs:
         configs.check(job.config)
     assert len({job.hash for job in jobs}) == len(jobs)
@@ -47,11 +47,11 @@ def test_every_job_of_every_table_is_a_valid_configuration_of_its_own(name):
 
 
 def test_the_five_models_of_a_class_share_one_auto_encoder():
-    jobs = sweep.chosen(list(sweep.table1(0, "")), "class=dog|cat")
+    jobs = sweep.chosen(list(grids.table1(0, "")), "class=dog|cat")
     groups = sweep.grouped(jobs)
     assert [len(members) for members in groups.values()] == [5, 5]
     with pytest.raises(SystemExit, match="known: airplane, automobile"):
-        sweep.chosen(jobs + list(sweep.table1(0, "")), "class=cow")
+        sweep.chosen(jobs + list(grids.table1(0, "")), "class=cow")
 
 
 def jobs():
@@ -59,7 +59,7 @@ def jobs():
         config = smoke_config.get_config()
         config.boundary = boundary
         method = "mocca" if boundary == "soft" else "dcae"
-        yield sweep.Job({"class": "dog", "method": method, "boundary": {"soft": "soft", "hard": "-"}[boundary]}, config)
+        yield grids.Job({"class": "dog", "method": method, "boundary": {"soft": "soft", "hard": "-"}[boundary]}, config)
 
 
 def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, monkeypatch):
@@ -83,9 +83,20 @@ def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, 
     sweep.work(group, tmp_path / "runs", path, {"": group})
     assert [row["boundary"] for row in rows.read(path)] == ["soft", "-"]
     assert stages[0] > 0 and stages[1] == 0
-    text = tables.between_markers("<!-- table1 -->\n<!-- end of table1 -->\n", "table1", tables.table1(rows.read(path)))
+    text = markdown.between_markers(
+        "<!-- table1 -->\n<!-- end of table1 -->\n", "table1", table1.table1(rows.read(path))
+    )
     (line,) = [line for line in text.splitlines() if line.startswith("| dog")]
     assert f"{rows.read(path)[0]['metrics']['combined']['auc']:.3f}" in line and "Incomplete" in text
+
+
+def test_a_configuration_that_another_table_has_is_not_run_again(tmp_path, monkeypatch):
+    job = next(jobs())
+    row = {"config_hash": job.hash, "metrics": {"combined": {"auc": 0.75}}, "category": "dog"}
+    rows.append(tmp_path / "table3.jsonl", row)
+    monkeypatch.setattr(sweep.pipeline, "run", None)  # would fail
+    sweep.work([job], tmp_path / "runs", tmp_path / "table7.jsonl", {"": [job]})
+    assert rows.read(tmp_path / "table7.jsonl") == [row | job.labels]
 
 
 def test_a_group_belongs_to_one_process(tmp_path):
@@ -96,4 +107,4 @@ def test_a_group_belongs_to_one_process(tmp_path):
 def test_the_page_is_up_to_date():
     text = tables.PAGE.read_text()
     for name, make in tables.TABLES.items():
-        assert tables.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text
+        assert markdown.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text

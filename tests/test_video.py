@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import smoke, video_synthetic
 from configs import video as video_config
-from experiments import rows, sweep, tables
+from experiments import grids, rows, sweep, tables
 from mocca_jax import config as configs
 from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
@@ -419,9 +419,9 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
 
 
 def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "VIDEOS", {"small": (smoke, "clip", {"layers": (1,), "joint": {"epochs": 0}})})
+    monkeypatch.setattr(grids, "VIDEOS", {"small": (smoke, "clip", {"layers": (1,), "joint": {"epochs": 0}})})
     for _ in range(2):
-        jobs = list(sweep.table6(0, ""))
+        jobs = list(grids.table6(0, ""))
         sweep.work(jobs, tmp_path / "runs", tmp_path / "rows.jsonl", {"": jobs})
     found = rows.read(tmp_path / "rows.jsonl")
     assert [row["variant"] for row in found] == ["small"]

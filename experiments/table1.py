@@ -1,0 +1,146 @@
+"""Table I, CIFAR-10: ours beside the paper's and the baselines', as Markdown and as a picture."""
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import rows, sweep
+from experiments.markdown import circumstances, header, line, mean_and_deviation
+from mocca_jax.data.cifar10 import CLASSES, PAPER_HARD, PAPER_SOFT
+
+PAPER = {  # Table I; of the baselines on the same auto-encoder the paper gives means only
+    ("mocca", "soft"): PAPER_SOFT,
+    ("mocca", "hard"): PAPER_HARD,
+}
+FIGURES = Path(__file__).parent / "figures"
+METHODS = (("mocca", "soft"), ("mocca", "hard"), ("deep_svdd", "soft"), ("deep_svdd", "hard"), ("dcae", "-"))
+Aucs = dict[tuple[str, int], float]  # by class and seed
+
+
+def table1(found: list[dict[str, Any]]) -> list[str]:
+    """CIFAR-10, AUC of each class and method."""
+    aucs = aucs_of(found)
+    names = [f"{method}, {boundary}".removesuffix(", -") for method, boundary in METHODS]
+    lines = ["| normal class | " + " | ".join(names) + " | paper soft | paper hard | n |"]
+    lines.append("|---" * (len(names) + 4) + "|")
+    for index, name in enumerate(CLASSES):
+        of_class = [of(aucs[key], name) for key in METHODS]
+        counts = sorted({len(values) for values in of_class})
+        cells = [*map(mean_and_deviation, of_class), f"{PAPER_SOFT[index]:.3f}", f"{PAPER_HARD[index]:.3f}"]
+        lines.append("| " + " | ".join([name, *cells, " to ".join(map(str, {counts[0]: 0, counts[-1]: 0}))]) + " |")
+    means = [[statistics.mean(values) for name in CLASSES if (values := of(aucs[key], name))] for key in METHODS]
+    cells = [f"{statistics.mean(values):.3f} ({len(values)})" if values else "" for values in means]
+    cells += [f"{statistics.mean(figures):.3f}" for figures in (PAPER_SOFT, PAPER_HARD)]
+    lines.append("| mean (of how many classes) | " + " | ".join(cells) + " | |")
+    gaps = [gap_to_paper(aucs[key], PAPER[key]) if key in PAPER else [] for key in METHODS]
+    cells = [f"{statistics.mean(gap):+.3f}" if gap else "" for gap in gaps]
+    lines.append("| less the paper's, same classes | " + " | ".join(cells) + " | | | |")
+    hours = [
+        [row["wall_seconds"] / 3600 for row in found if (row["method"], row["boundary"]) == key] for key in METHODS
+    ]
+    lines.append("| hours in all | " + " | ".join(f"{sum(values):.2f}" for values in hours) + " | | | |")
+    if any(len(values) < len(CLASSES) for values in means):
+        lines += ["", "Incomplete: a mean over fewer than ten classes cannot be compared with the paper's."]
+    return [*lines, "", *together(aucs), *circumstances(found)]
+
+
+def table1_double(found: list[dict[str, Any]]) -> list[str]:
+    """CIFAR-10 with twice the epochs beside `quick`, the same classes, methods and seeds."""
+    quick = {key(row): row for row in rows.read(sweep.RESULTS / "table1.jsonl")}
+    lines = header(["normal class", "what", "seed", "25 + 25 epochs", "50 + 50 epochs", "paper", "minutes"])
+    for row in sorted(found, key=lambda row: (CLASSES.index(row["class"]), METHODS.index(key(row)[1:3]), row["seed"])):
+        normal, method, boundary, seed = key(row)
+        paper = PAPER.get((method, boundary))
+        aucs = [f"{auc_of(r):.3f}" if r else "" for r in (quick.get(key(row)), row)]
+        said = f"{paper[CLASSES.index(normal)]:.3f}" if paper else ""
+        what = f"{method}, {boundary}".removesuffix(", -")
+        lines.append(line([normal, what, str(seed), *aucs, said, f"{row['wall_seconds'] / 60:.0f}"]))
+    return [*lines, *circumstances(found)]
+
+
+def figure1(found: list[dict[str, Any]]) -> None:
+    """experiments/figures/table1.png: a mark per class and method."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for shift, (key, values) in enumerate(aucs_of(found).items()):
+        points = [(index, average(of(values, name))) for index, name in enumerate(CLASSES) if of(values, name)]
+        at = [index + 0.12 * (shift - 2) for index, _ in points]
+        axes.plot(
+            at, [auc for _, auc in points], "osDv^"[shift], markersize=5, label=", ".join(key).removesuffix(", -")
+        )
+    for index, (soft, hard) in enumerate(zip(PAPER_SOFT, PAPER_HARD, strict=True)):
+        label = "paper, soft to hard" if index == 0 else None
+        axes.plot([index] * 2, [soft, hard], color="0.75", linewidth=8, zorder=0, label=label, solid_capstyle="butt")
+    axes.axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="AUC (0.5 = chance)")
+    axes.set_title("CIFAR-10: the class that is normal, and how well the others are told from it", fontsize=10)
+    axes.legend(ncols=3, fontsize=8)
+    FIGURES.mkdir(exist_ok=True)
+    figure.savefig(FIGURES / "table1.png", dpi=110, metadata={"Software": None})
+
+
+def key(row: dict[str, Any]) -> tuple[str, str, str, int]:
+    return row["class"], row["method"], row["boundary"], row["seed"]
+
+
+def auc_of(row: dict[str, Any]) -> float:
+    return row["metrics"]["combined"]["auc"]
+
+
+def gap_to_paper(aucs: "Aucs", paper: Sequence[float]) -> list[float]:
+    """Ours less the paper's, of the classes that have a row."""
+    pairs = [(of(aucs, name), figure) for name, figure in zip(CLASSES, paper, strict=True)]
+    return [statistics.mean(values) - figure for values, figure in pairs if values]
+
+
+def aucs_of(found: list[dict[str, Any]]) -> "dict[tuple[str, str], Aucs]":
+    """Table I's figures, by method and boundary."""
+    aucs: dict[tuple[str, str], Aucs] = {key: {} for key in METHODS}
+    for row in found:
+        aucs[row["method"], row["boundary"]][row["class"], row["seed"]] = auc_of(row)
+    return aucs
+
+
+def of(aucs: Aucs, name: str) -> list[float]:
+    """The AUCs of one class, by seed."""
+    return [auc for (normal, _), auc in sorted(aucs.items()) if normal == name]
+
+
+def average(values: list[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def together(aucs: dict[tuple[str, str], Aucs]) -> list[str]:
+    """MOCCA less each baseline over the classes and seeds that both have, with a paired bootstrap interval."""
+    lines = []
+    for boundary, other in itertools.product(("soft", "hard"), ("deep_svdd", "dcae")):
+        ours, theirs = aucs["mocca", boundary], aucs[other, boundary if other != "dcae" else "-"]
+        differences = [ours[pair] - theirs[pair] for pair in sorted(ours.keys() & theirs.keys())]
+        if len(differences) > 1:
+            low, high = bootstrap(differences)
+            lines.append(
+                f"- mocca, {boundary}, less {other}: {statistics.mean(differences):+.3f}, 95 % interval {low:+.3f} to "
+                f"{high:+.3f} (paired bootstrap, {len(differences)} pairs of class and seed)"
+            )
+    return lines
+
+
+def bootstrap(differences: list[float], draws: int = 10_000) -> tuple[float, float]:
+    """The 95 % interval of the mean of paired differences, by resampling the pairs.
+
+    Example:
+        >>> low, high = bootstrap([1.0, 1.0, 1.0])
+        >>> (low, high)
+        (1.0, 1.0)
+    """
+    rng = np.random.default_rng(0)
+    values = np.asarray(differences)
+    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
