@@ -60,13 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"{done} scored, {flagged} of them anomalous, {failed} file(s) unreadable: see {options.output}")
+    said = "undecided, too few normal samples were held out" if flagged is None else f"{flagged} of them anomalous"
+    print(f"{done} scored, {said}, {failed} file(s) unreadable: see {options.output}")
     sys.exit(SOME_UNREADABLE if failed else 0)
 
 
 def predict(
     run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none", by: str = "score"
-) -> tuple[int, int, int]:
+) -> tuple[int, int | None, int]:
     """Scores what is in `inputs` into the folder `output`; see the module's docstring.
 
     Args:
@@ -78,7 +79,8 @@ def predict(
         drawn: overlays, "none", "flagged" or "all".
 
     Returns:
-        How many pictures or frames have a score, how many of them are anomalous, how many files were unreadable.
+        How many pictures or frames have a score, how many of them are anomalous (None: the run held too few normal
+        samples out to decide), how many files were unreadable.
 
     Raises:
         UserError: no such run or input, or the output folder belongs to another run.
@@ -243,19 +245,19 @@ class Rows:
         results.write_json(self.output / PROGRESS, {"bytes": self._bytes})
         self._new = []
 
-    def write_table(self) -> tuple[int, int]:
-        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones."""
-        draft, count, flagged = self.output / f".{TABLE}.draft", 0, 0
+    def write_table(self) -> tuple[int, int | None]:
+        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones, None where nothing was decided."""
+        draft, decisions = self.output / f".{TABLE}.draft", []
         with open(draft, "w", newline="") as file:
             writer = csv.writer(file)
             for row in self:
                 layers = row.pop("layers")
-                if not count:
+                if not decisions:
                     writer.writerow([*row, *layers])
                 writer.writerow(["" if v is None else v for v in (*row.values(), *layers.values())])
-                count, flagged = count + 1, flagged + bool(row["anomalous"])
+                decisions.append(row["anomalous"])
         os.replace(draft, self.output / TABLE)
-        return count, flagged
+        return len(decisions), None if None in decisions else sum(decisions)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not install
 
 from tests import runs  # noqa: E402
 
-# Much is compiled and little computed: programs are not optimised, which makes the same numbers more slowly.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))
 os.environ.setdefault("MOCCA_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "mocca"))

@@ -107,7 +107,8 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames[:20]):
         Image.fromarray(frame[..., 0]).save(folder / f"{number}.png")
-    assert predict.predict(finished / "clip", [str(tmp_path / "videos")], tmp_path / "out")[0] == 20
+    done, flagged, _ = predict.predict(finished / "clip", [str(tmp_path / "videos")], tmp_path / "out")
+    assert done == 20 and flagged is not None
     rows = [json.loads(line) for line in (tmp_path / "out" / predict.ROWS).read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(20)) and {row["path"] for row in rows} == {str(folder)}
 
