@@ -246,7 +246,7 @@ class Rows:
         self._new = []
 
     def write_table(self) -> tuple[int, int | None]:
-        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones, None where nothing was decided."""
+        """Writes `predictions.csv`; returns how many rows, and how many anomalous, None where nothing was decided."""
         draft, decisions = self.output / f".{TABLE}.draft", []
         with open(draft, "w", newline="") as file:
             writer = csv.writer(file)
