@@ -129,6 +129,7 @@ class Checkpoints:
         return f"step {max(steps)}" if steps else "none yet: it starts anew"
 
     def close(self) -> None:
+        """Ends what the storage library keeps running."""
         self._manager.close()
 
 
@@ -166,5 +167,6 @@ def _shape_differences(wanted: dict, found: dict) -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """An error's type and the first line of what it says."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

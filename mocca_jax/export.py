@@ -1,6 +1,6 @@
 """Command: a finished run as one file that runs with `jax` alone.
 
-python -m mocca_jax.export --run=runs/leather --output=leather.mocca
+    python -m mocca_jax.export --run=runs/leather --output=leather.mocca
 
 The file is a zip of manifest.json, program.stablehlo (for CPU, CUDA and TPU, any batch size) and weights.npz. The
 program takes pictures as uint8 and holds everything after decoding and resizing: scaling, network, distances, score,
@@ -42,6 +42,7 @@ TOLERANCE = 1e-5  # relative to the largest answer of its kind
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
     parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")

@@ -1,6 +1,6 @@
 """Runs an exported file with jax and numpy alone: no flax, nothing else of this project.
 
-python exported.py model.mocca pictures.npy answers.npz
+    python exported.py model.mocca pictures.npy answers.npz
 
 pictures.npy: uint8, of the shape that the file's manifest names; answers.npz: one array per answer.
 """

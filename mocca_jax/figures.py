@@ -28,10 +28,12 @@ def read_scores(path: Path) -> Table:
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """A run's metrics, one row per epoch; none where there is no such file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def layers_of(table: Table) -> list[str]:
+    """The columns that hold a part of the score."""
     return [name for name in table if name not in NOT_LAYERS]
 
 

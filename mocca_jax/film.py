@@ -1,6 +1,6 @@
 """Command: a test video of a finished run as a film, with the score curve under the picture.
 
-python -m mocca_jax.film --run=runs/ped2 --video=01 --output=01.gif
+    python -m mocca_jax.film --run=runs/ped2 --video=01 --output=01.gif
 
 The output is a .gif, or a .mp4 or .avi (with OpenCV). The curve is the run's score of every frame, drawn up to the
 frame that is shown; the dashed line is the threshold from held-out normal videos; a grey ground marks the frames
@@ -25,6 +25,7 @@ WHITE, INK, GREY, RED, LABELLED = (255, 255, 255), (30, 60, 140), (120, 120, 120
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run on videos")
     parser.add_argument("--video", required=True, help="name of a test video")

@@ -35,6 +35,7 @@ class Progress:
     stage_seconds: float = 0.0
 
     def add(self, values: dict[str, float], units: int) -> None:
+        """Counts the means over a batch of so many real units."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + units * value
         self.units += units

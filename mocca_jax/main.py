@@ -1,6 +1,8 @@
 """Command: train and evaluate what a config describes.
 
-python -m mocca_jax.main --config=configs/cifar10.py:quick --workdir=runs/automobile --config.normal_class=1
+    python -m mocca_jax.main --config=configs/cifar10.py:quick --workdir=runs/automobile --config.normal_class=1
+
+The same command again goes on where the run was stopped, or prints the finished result.
 """
 
 import time
@@ -28,6 +30,7 @@ CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 0, "CPU devices to spread a ba
 
 
 def main(argv: list[str]) -> None:
+    """One run; errors that the user can mend end the program with one message."""
     del argv
     _set_up_logging()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -89,7 +92,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"unknown arguments: {' '.join(rest[1:])}")
         if CONFIG.value is None or WORKDIR.value is None:
-            raise UserError("--config and --workdir are needed, as in\n" + __doc__.strip().splitlines()[-1])
+            raise UserError("--config and --workdir are needed, as in\n" + __doc__.splitlines()[2].strip())
         CONFIG.value.keys  # noqa: B018 (a config file that could not be read raises here)
         return rest
     except (UserError, flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
@@ -98,6 +101,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def run() -> None:
+    """The command, see above."""
     app.run(main, flags_parser=parse_flags)
 
 

@@ -44,6 +44,7 @@ class Context:
 
     @property
     def stage(self) -> Stage:
+        """The last one, which the model comes from."""
         return STAGES[self.config.stages[-1]]
 
 

@@ -70,6 +70,7 @@ def join(coordinator: str, hosts: int, host: int) -> None:
 
 
 def hosts() -> int:
+    """How many processes this run has."""
     return jax.process_count()
 
 
@@ -168,5 +169,6 @@ def describe() -> dict[str, Any]:
 
 
 def log_devices() -> None:
+    """One line: how many devices, of what kind, on how many hosts."""
     found = describe()
     logging.info("%d %s device(s): %s, %d host(s)", *(found[k] for k in ("devices", "platform", "kind", "hosts")))

@@ -1,15 +1,15 @@
 """Command: decisions on new pictures or videos, by a finished run.
 
-python -m mocca_jax.predict --run=runs/leather --input=new_pictures --output=out
+    python -m mocca_jax.predict --run=runs/leather --input=new_pictures --output=out
 
 The input is a picture, a folder (searched with all folders in it), a film, or a pattern in quotes such as 'in/*.png';
 --input may come several times. A run on pictures takes a film frame by frame; a run on videos takes films and folders
 of frames. In the output folder:
 
-  predictions.jsonl  one line per picture or frame: path, frame (of a video), score, p_value, anomalous, layers
-  predictions.csv    the same as a table, written when all is done
-  unreadable.txt     files that could not be read, and why; only where there are such
-  overlays/          with --overlays=flagged or --overlays=all: each picture beside its anomaly map
+- `predictions.jsonl`: one line per picture or frame: path, frame (of a video), score, p_value, anomalous, layers.
+- `predictions.csv`: the same as a table, written when all is done.
+- `unreadable.txt`: files that could not be read, and why; only where there are such.
+- `overlays/`: with --overlays=flagged or --overlays=all, each picture beside its anomaly map.
 
 Larger scores are more anomalous. `p_value` is the share of normal pictures at least as anomalous, `anomalous` says
 whether it is at most alpha; both are empty where the run held too few normal pictures out. The same command again goes
@@ -43,6 +43,7 @@ SOME_UNREADABLE = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
     parser.add_argument("--input", action="append", required=True, help="picture, folder, film or pattern")
@@ -223,6 +224,7 @@ class Rows:
                 yield row
 
     def add(self, names: list[tuple[Path, int | None]], found: Findings) -> None:
+        """Rows of pictures, or of frames `(path, number)`; written by the next `keep`."""
         for n, (path, frame) in enumerate(names):
             self._new.append(
                 {

@@ -1,6 +1,6 @@
 """Command: the report of a finished run as one page that opens offline, and its plots as PNG.
 
-python -m mocca_jax.report --run=runs/leather
+    python -m mocca_jax.report --run=runs/leather
 
 Every run writes it when it ends: report.html and plots/*.png in its workdir. Everything in it comes from files of the
 run; nothing is computed anew.
@@ -38,6 +38,7 @@ img { max-width: 100%; height: auto } .pair { display: flex; flex-wrap: wrap; ga
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
     options = parser.parse_args(arguments)

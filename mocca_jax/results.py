@@ -74,6 +74,11 @@ class MetricsLog:
         write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
 
     def write(self, row: dict[str, Any]) -> None:
+        """Adds one epoch.
+
+        Raises:
+            UserError: it cannot be written.
+        """
         try:
             with open(self.path, "a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -93,6 +98,7 @@ class MetricsLog:
         return self._writers[stage]
 
     def close(self) -> None:
+        """Closes the TensorBoard files."""
         for writer in self._writers.values():
             writer.close()
 

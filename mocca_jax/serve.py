@@ -1,12 +1,12 @@
 """Command: a finished run as a web service on this machine.
 
-python -m mocca_jax.serve --run=runs/leather [--port=8000]
+    python -m mocca_jax.serve --run=runs/leather [--port=8000]
 
-  POST /score    the body is a picture file; answers score, p-value, decision, each layer's part; `?map=true` adds the
-                 picture under its anomaly map as a PNG, base64
-  GET /health    whether it answers
-  GET /version   which model it is
-  GET /docs      the interface, to read and to try
+- `POST /score`: the body is a picture file; answers score, p-value, decision, each layer's part; `?map=true` adds the
+  picture under its anomaly map as a PNG, base64.
+- `GET /health`: whether it answers.
+- `GET /version`: which model it is.
+- `GET /docs`: the interface, to read and to try.
 
 Requests that come at the same time are scored as one batch. Needs `pip install "mocca_jax[serve]"`. It listens to this
 machine alone unless --host says otherwise; it knows no passwords and no encryption: put a proxy before it. When it is
@@ -45,6 +45,7 @@ class Limits:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
     parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")

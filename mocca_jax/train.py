@@ -51,6 +51,7 @@ def make_optimizer(stage_config, steps_per_epoch: int) -> optax.GradientTransfor
 
 
 def learning_rate_schedule(stage_config, steps_per_epoch: int) -> optax.Schedule:
+    """The rate at each step: x0.1 at each milestone, which counts epochs."""
     drops = {epoch * steps_per_epoch: 0.1 for epoch in stage_config.milestones}
     return optax.piecewise_constant_schedule(stage_config.learning_rate, drops)
 

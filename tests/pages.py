@@ -27,8 +27,12 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[Command]:
-    """Every command of ours on the page, in blocks of any kind and between backticks, continued lines joined."""
+    """Every command of ours on the page, in blocks of any kind and between backticks.
+
+    Continued lines are joined; a variable of the shell stands for 0.
+    """
     text = re.sub(r"\\\n\s*", "", page.read_text())
+    text = re.sub(r"\$\w+", "0", text)
     found = [shlex.split(line, comments=True) for line in OURS.findall(text)]
     return [Command(words[2], tuple(words[3:])) for words in found]
 

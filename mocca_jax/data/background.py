@@ -1,6 +1,6 @@
 """Command: copies of a video set's frames in which only what moves is left (paper, section V-D).
 
-python -m mocca_jax.data.background shanghaitech [--method=mog2|median] [--rows=256] [--columns=512]
+    python -m mocca_jax.data.background shanghaitech [--method=mog2|median] [--rows=256] [--columns=512]
 
 For every video under training/ and testing/ (frames/ or videos/) it writes nobackground_frames_resized/<video>/*.png
 beside them; `--config.foreground=True` then trains on these. A pixel is kept where its three channels differ from the
@@ -32,6 +32,7 @@ SAMPLED = 100  # frames that the median is taken over, at most twice as many
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--method", choices=sorted(METHODS), default="mog2")

@@ -25,6 +25,7 @@ class Batch:
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
+    """How many batches hold `size` units, a short last one included."""
     return -(-size // batch_size)
 
 

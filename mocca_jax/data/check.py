@@ -1,6 +1,6 @@
 """Command: look through a folder of images before training on it.
 
-python -m mocca_jax.data.check my_parts
+    python -m mocca_jax.data.check my_parts
 
 Prints what is there, then every problem with a line on how to mend it. Exit code 1 when there are problems.
 """
@@ -30,6 +30,7 @@ class Looked:
 
 
 def main() -> None:
+    """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     try:

@@ -14,6 +14,7 @@ LARGEST = 16
 
 
 def load(config) -> Dataset:
+    """The data set in which the digit `config.normal_class` is normal."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

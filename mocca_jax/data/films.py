@@ -15,6 +15,7 @@ SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".webm", ".wmv")
 
 
 def is_film(path: Path) -> bool:
+    """Whether the name ends as those of film files do."""
     return path.suffix.lower() in SUFFIXES
 
 

@@ -79,6 +79,7 @@ class Inputs:
 
     @property
     def channels(self) -> int:
+        """1 for grey, 3 for colours."""
         return self.shape[-1]
 
     @property
@@ -102,6 +103,7 @@ class Inputs:
         return pixels[..., None] if self.channels == 1 else pixels
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return asdict(self)
 
     @classmethod

@@ -46,6 +46,7 @@ def load(config) -> Dataset:
 
 
 def data_dir(configured: str) -> Path:
+    """The folder of categories: as configured, else `MOCCA_DATA_DIR`/mvtec, else ~/mvtec."""
     if configured:
         return Path(configured).expanduser()
     shared = os.environ.get("MOCCA_DATA_DIR")

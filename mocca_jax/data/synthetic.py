@@ -12,6 +12,7 @@ SIDE = 16
 
 
 def load(config) -> Dataset:
+    """The data set; `config.normal_class` is the seed that it is made from."""
     rng = np.random.default_rng(config.normal_class)
     return Dataset(
         train=_split(rng, normal=200, anomalous=0),

@@ -1,9 +1,9 @@
 """Where a folder keeps its videos and their frame labels.
 
-ShanghaiTech    training/frames/<video>/*.jpg, or training/videos/*.avi; testing/frames/<video>;
-                testing/test_frame_mask/<video>.npy, one 0 or 1 per frame
-UCSD Ped1/Ped2  Train/Train001/*.tif, Test/Test001/*.tif, Test/Test001_gt/*.bmp, one mask per frame
-a folder        films or folders of frames, directly in it (all normal, no test) or under train/ and test/
+- ShanghaiTech: training/frames/<video>/*.jpg, or training/videos/*.avi; testing/frames/<video>;
+  testing/test_frame_mask/<video>.npy, one 0 or 1 per frame.
+- UCSD Ped1/Ped2: Train/Train001/*.tif, Test/Test001/*.tif, Test/Test001_gt/*.bmp, one mask per frame.
+- A folder: films or folders of frames, directly in it (all normal, no test) or under train/ and test/.
 """
 
 import re

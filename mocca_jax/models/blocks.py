@@ -17,6 +17,7 @@ LEAK = 0.01
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
+    """x, or x / 100 below zero."""
     return jnp.where(x >= 0, x, LEAK * x)
 
 

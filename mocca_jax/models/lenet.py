@@ -70,6 +70,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, code: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """The code `[B, code_size]` -> an image in (0, 1), `[B, *image_shape]`."""
         side = self.image_shape[0] // 8
         code = blocks.BatchNorm(EPS, name="code_norm1")(code, mask, train)
         code = blocks.BatchNorm(EPS, name="code_norm2")(code, mask, train)

@@ -69,6 +69,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, code: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """The code `[B, code_size]` -> an image `[B, *image_shape]`."""
         height, width = (side // 8 for side in self.image_shape[:2])
         x = blocks.Dense(HIDDEN, name="linear1")(code)
         x = residual.norm("norm1", self.rewritten, blocks.LEAK)(x, mask, train)

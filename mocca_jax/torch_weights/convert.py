@@ -22,6 +22,17 @@ def prefixed(state_dict: StateDict) -> tuple[dict[str, np.ndarray], bool]:
 
 
 def variables(arrays: dict, names: Names, network: Callable, what: str) -> tuple[dict[str, Any], int]:
+    """Our variables and their number, from arrays under their names.
+
+    Args:
+        arrays: of the published program, by its names.
+        names: theirs -> ours, for every array.
+        network: makes our model and what it is initialised with, from the converted arrays.
+        what: the network's name, for errors.
+
+    Raises:
+        UserError: arrays are missing, unknown, or of another shape; all are listed.
+    """
     faults = [f"{name}: missing" for name in names if name not in arrays]
     faults += [f"{name} {arrays[name].shape}: unknown" for name in arrays if name not in names]
     faults += [f"{name} {array.dtype}: not numbers" for name, array in arrays.items() if array.dtype.kind not in "fiu"]
@@ -54,6 +65,7 @@ def _moved(arrays: dict, names: Names) -> tuple[dict[str, np.ndarray], list[str]
 
 
 def block(theirs: str, ours: str, parts: tuple[str, ...], transposed: tuple[str, ...] = ()) -> Names:
+    """Of a residual block: the convolutions `parts` and their batch-norms."""
     names = {}
     for part in parts:
         convert = transposed_conv if part in transposed else conv
@@ -63,6 +75,7 @@ def block(theirs: str, ours: str, parts: tuple[str, ...], transposed: tuple[str,
 
 
 def dense(theirs: str, ours: str, convert: Convert = np.transpose) -> Names:
+    """Of a linear layer."""
     return {
         f"{theirs}.weight": (f"params/{ours}/kernel", convert),
         f"{theirs}.bias": (f"params/{ours}/bias", np.asarray),
@@ -70,12 +83,14 @@ def dense(theirs: str, ours: str, convert: Convert = np.transpose) -> Names:
 
 
 def norm(theirs: str, ours: str) -> Names:
+    """Of a batch-norm with scale and offset."""
     affine = {"weight": "scale", "bias": "bias"}
     names = {f"{theirs}.{name}": (f"params/{ours}/{our}", np.asarray) for name, our in affine.items()}
     return names | statistics(theirs, ours)
 
 
 def statistics(theirs: str, ours: str) -> Names:
+    """Of a batch-norm's running statistics."""
     return {
         f"{theirs}.running_mean": (f"batch_stats/{ours}/mean", np.asarray),
         f"{theirs}.running_var": (f"batch_stats/{ours}/var", np.asarray),
