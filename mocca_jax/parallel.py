@@ -140,6 +140,13 @@ def shard(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
+def batch_shapes(rows: int, shape: tuple[int, ...], dtype: Any, mesh: Mesh) -> tuple[Any, Any]:
+    """Image and mask of a batch as `shard` places them, without their content: what programs are compiled for."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    image = jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
+    return image, jax.ShapeDtypeStruct((rows,), np.float32, sharding=sharding)
+
+
 def fetch(tree: Any) -> Any:
     """The arrays' whole values in this host's memory; all hosts have to call it at the same place."""
     return jax.tree.map(_whole, tree)
