@@ -15,6 +15,7 @@ from absl import logging
 from tqdm import tqdm
 
 from mocca_jax import parallel
+from mocca_jax.config import setting
 from mocca_jax.data import Split, batching
 from mocca_jax.errors import UserError
 from mocca_jax.interrupts import Interrupted, StopRequest
@@ -83,7 +84,7 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     reader = _Reader(plan.stage, steps, progress)
     clock = _Clock(progress)
     total = plan.epochs * steps
-    padded = parallel.padded(batch_size, plan.mesh)
+    padded = parallel.padded(batch_size, plan.mesh, setting(plan.config, "accumulation"))
     rows = parallel.own_rows(padded, plan.mesh)
     if done < total:
         shapes = parallel.batch_shapes(padded, plan.train.images.shape[1:], plan.train.images.dtype, plan.mesh)

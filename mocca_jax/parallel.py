@@ -117,9 +117,10 @@ def own_rows(padded_size: int, mesh: Mesh) -> slice:
     return slice(own[0] * each, (own[-1] + 1) * each)
 
 
-def padded(batch_size: int, mesh: Mesh) -> int:
-    """The smallest batch that holds `batch_size` units and divides over the mesh."""
-    return math.ceil(batch_size / mesh.size) * mesh.size
+def padded(batch_size: int, mesh: Mesh, parts: int = 1) -> int:
+    """The smallest batch that holds `batch_size` units and divides over the mesh, each device's share into `parts`."""
+    by = mesh.size * parts
+    return math.ceil(batch_size / by) * by
 
 
 def bucket(count: int, most: int, mesh: Mesh) -> int:

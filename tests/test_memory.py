@@ -2,12 +2,18 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import cifar10
-from experiments import sweep
+from experiments.grids import TABLES
+from mocca_jax import accumulation, parallel
 from mocca_jax import config as configs
 from tests.conftest import REPOSITORY
+from tests.test_parallel import mesh_of
+from tests.test_train import SHAPE, assert_close, copy, prepare
 
 RESULTS = REPOSITORY / "experiments" / "results"
 
@@ -20,8 +26,7 @@ def test_a_recorded_row_keeps_its_hash():
 
 def test_every_row_of_table_one_belongs_to_a_job_of_the_sweep():
     rows = [json.loads(line) for line in (RESULTS / "table1.jsonl").read_text().splitlines()]
-    seeds = {row["seed"] for row in rows}
-    known = {job.hash for seed in seeds for job in sweep.table1(seed, "")}
+    known = {job.hash for seed in {row["seed"] for row in rows} for job in TABLES["1"](seed, "")}
     assert rows and {row["config_hash"] for row in rows} <= known
 
 
@@ -42,3 +47,97 @@ def test_a_later_field_of_another_value_makes_another_config(smoke):
     assert configs.digest(changed) != configs.digest(smoke)
     lines = configs.differences(configs.as_dict(changed), configs.as_dict(smoke))
     assert lines == ["accumulation: 1 there, 3 here"]
+
+
+def whole_and_parts(smoke, rng, parts, stage="one_class", batch=12, real=9):
+    """Two steps on one batch, the last units padding: at once and in parts."""
+    image = jnp.asarray(rng.random((batch, *SHAPE)), jnp.float32)
+    mask = jnp.asarray(np.arange(batch) < real, jnp.float32)
+    found = []
+    for count in (1, parts):
+        smoke.accumulation = count
+        step, state = prepare(smoke, stage)
+        state, _ = step(copy(state), image, mask)  # radii are there from the second on
+        found.append(step(state, image, mask))
+    return found
+
+
+@pytest.mark.parametrize("formulation", ["plain", "rewritten"])
+@pytest.mark.parametrize("stage", ["reconstruction", "one_class"])
+def test_a_batch_in_parts_gives_the_gradients_metrics_and_radii_of_the_whole(smoke, rng, formulation, stage):
+    smoke.formulation, smoke.radius_warmup_epochs = formulation, 0
+    smoke[stage].batch_norm = "eval"
+    (whole, metrics), (parts, metrics_of_parts) = whole_and_parts(smoke, rng, 3, stage)
+    assert_close(metrics_of_parts, metrics, rtol=1e-3)
+    assert_close(parts.radii, whole.radii, rtol=1e-3)
+    assert_close(parts.opt_state[1].mu, whole.opt_state[1].mu, rtol=1e-3)
+
+
+def test_batch_norm_in_training_normalises_each_part_by_itself(smoke, rng):
+    (whole, metrics), (parts, metrics_of_parts) = whole_and_parts(smoke, rng, 3)
+    assert abs(float(metrics_of_parts["loss"]) / float(metrics["loss"]) - 1) > 1e-3
+    first = [state.batch_stats["encoder"]["norm1"] for state in (whole, parts)]
+    assert float(jnp.abs(first[0]["var"] - first[1]["var"]).max()) > 1e-5
+
+
+def test_a_part_of_padding_alone_leaves_the_running_statistics_alone(smoke, rng):
+    whole, parts = whole_and_parts(smoke, rng, 4, batch=8, real=1)
+    assert_close(parts[0].batch_stats, whole[0].batch_stats, rtol=1e-3)
+    assert_close(parts[0].opt_state[1].mu, whole[0].opt_state[1].mu, rtol=1e-3)
+
+
+def test_running_statistics_of_parts_are_weighted_by_their_real_units():
+    found = accumulation.statistics(jnp.array(1.0), [jnp.array(2.0), jnp.array(5.0)], [jnp.array(3.0), jnp.array(1.0)])
+    assert float(found) == pytest.approx(2.75)  # 3/4 of 2 and 1/4 of 5
+
+
+def test_parts_are_dealt_out_and_joined_in_the_order_of_the_batch():
+    batch = jnp.arange(6)
+    parts = [accumulation.take(batch, part, 3) for part in range(3)]
+    assert [part.tolist() for part in parts] == [[0, 3], [1, 4], [2, 5]]
+    assert accumulation.join(parts).tolist() == batch.tolist()
+
+
+def test_a_batch_is_padded_to_equal_parts_on_every_device():
+    assert [parallel.padded(50, mesh_of(n), parts=3) for n in (1, 8)] == [51, 72]
+
+
+def compiled(smoke, stage="one_class", devices=8, batch=48):
+    """The training step as it runs on several devices."""
+    mesh = mesh_of(devices)
+    step, state = prepare(smoke, stage)
+    shapes = parallel.batch_shapes(batch, SHAPE, np.float32, mesh)
+    return step.lower(parallel.replicate(state, mesh), *shapes).compile()
+
+
+def test_no_image_moves_between_devices_where_a_batch_is_in_parts(smoke):
+    smoke.accumulation = 3
+    program = compiled(smoke).as_text()
+    assert "all-reduce" in program
+    assert not any(move in program for move in ("all-to-all", "collective-permute"))
+    gathered = [line.split("=")[1].split("{")[0].strip() for line in program.splitlines() if " all-gather(" in line]
+    assert all(shape.count(",") < 3 for shape in gathered), gathered  # distances and features, no image
+
+
+@pytest.mark.parametrize("devices", [8])
+def test_parts_on_many_devices_train_as_on_one(smoke, rng, devices):
+    smoke.accumulation, smoke.radius_warmup_epochs = 3, 0
+    smoke.one_class.batch_norm = "eval"
+    image, mask = rng.random((48, *SHAPE)).astype(np.float32), (np.arange(48) < 41).astype(np.float32)
+    found = []
+    for count in (1, devices):
+        step, state = prepare(smoke)
+        mesh = mesh_of(count)
+        found.append(step(parallel.replicate(state, mesh), *parallel.shard((image, mask), mesh)))
+    (one, metrics), (many, metrics_of_many) = jax.device_get(found)
+    assert_close(metrics_of_many, metrics, rtol=1e-3)
+    assert_close(many.opt_state[1].mu, one.opt_state[1].mu, rtol=1e-3)
+
+
+def test_parts_take_less_temporary_memory(smoke):
+    smoke.formulation = "plain"
+    needed = []
+    for count in (1, 4):
+        smoke.accumulation = count
+        needed.append(compiled(smoke, "reconstruction", devices=1, batch=64).memory_analysis().temp_size_in_bytes)
+    assert needed[1] < 0.6 * needed[0], needed
