@@ -32,18 +32,27 @@ def gradients(gradient: Callable, params: Any, image: jax.Array, mask: jax.Array
     Returns:
         Gradients of the whole batch; a list of aux.
 
-    The parts are written out one by one: XLA runs convolutions inside a loop on a slow path on CPUs. Each waits for
-    the gradients of the one before, so that their temporary memory is one part's.
+    The parts are written out one by one: XLA runs convolutions inside a loop on a slow path on CPUs.
     """
     total, found = None, []
     for part in range(parts):
         chosen = take((image, mask), part, parts)
         if total is not None:
-            total, chosen, params = jax.lax.optimization_barrier((total, chosen, params))
+            chosen = after(total, chosen)
         aux, grads = gradient(params, *chosen, jax.random.fold_in(key, part) if part else key)
         total = grads if total is None else jax.tree.map(jnp.add, total, grads)
         found.append(aux)
     return total, found
+
+
+def after(done: Any, tree: Any) -> Any:
+    """The same values, which XLA cannot use before all arrays of `done` are there.
+
+    Without that it works on all parts at once, whose temporary memory adds up. `optimization_barrier` is no help: on
+    CPUs it is gone before the order of work is chosen. Where `done` is not finite, neither is the result.
+    """
+    nothing = 0 * sum(leaf.ravel()[0] for leaf in jax.tree.leaves(done))
+    return jax.tree.map(lambda x: x + nothing, tree)
 
 
 def statistics(before: Any, after: list[Any], units: list[jax.Array]) -> Any:
