@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mocca_jax.ordering import after
+
 
 def take(tree: Any, part: int, parts: int) -> Any:
     """One part of arrays `[B, ...]`, `[B / parts, ...]`."""
@@ -32,7 +34,8 @@ def gradients(gradient: Callable, params: Any, image: jax.Array, mask: jax.Array
     Returns:
         Gradients of the whole batch; a list of aux.
 
-    The parts are written out one by one: XLA runs convolutions inside a loop on a slow path on CPUs.
+    The parts are written out one by one: XLA runs convolutions inside a loop on a slow path on CPUs. Each waits for
+    the gradients of the one before; all at once, their temporary memory would add up.
     """
     total, found = None, []
     for part in range(parts):
@@ -43,16 +46,6 @@ def gradients(gradient: Callable, params: Any, image: jax.Array, mask: jax.Array
         total = grads if total is None else jax.tree.map(jnp.add, total, grads)
         found.append(aux)
     return total, found
-
-
-def after(done: Any, tree: Any) -> Any:
-    """The same values, which XLA cannot use before all arrays of `done` are there.
-
-    Without that it works on all parts at once, whose temporary memory adds up. `optimization_barrier` is no help: on
-    CPUs it is gone before the order of work is chosen. Where `done` is not finite, neither is the result.
-    """
-    nothing = 0 * sum(leaf.ravel()[0] for leaf in jax.tree.leaves(done))
-    return jax.tree.map(lambda x: x + nothing, tree)
 
 
 def statistics(before: Any, after: list[Any], units: list[jax.Array]) -> Any:
