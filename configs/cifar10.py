@@ -48,6 +48,9 @@ def get_config(presets: str = "paper") -> ConfigDict:
     config.batch_size = 256  # section IV-D
     config.seed = 0
     config.checkpoint_seconds = 60.0
+    config.accumulation = 1  # equal parts that a batch is computed in, for less memory
+    config.rematerialisation = False  # True: activations are computed again for the gradient, for less memory
+    config.compute_dtype = "float32"  # or "bfloat16": of convolutions and matrix products
     config.reconstruction = _stage(epochs=350, learning_rate=1e-3, milestones=(250,))
     config.one_class = _stage(epochs=150, learning_rate=1e-4, milestones=(50,))
     for name in presets.split(","):

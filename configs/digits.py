@@ -37,6 +37,9 @@ def get_config() -> ConfigDict:
     config.batch_size = 32
     config.seed = 0
     config.checkpoint_seconds = 60.0
+    config.accumulation = 1  # equal parts that a batch is computed in, for less memory
+    config.rematerialisation = False  # True: activations are computed again for the gradient, for less memory
+    config.compute_dtype = "float32"  # or "bfloat16": of convolutions and matrix products
     config.reconstruction = _stage(epochs=100, learning_rate=1e-3)
     config.one_class = _stage(epochs=100, learning_rate=1e-4)
     return config

@@ -76,6 +76,9 @@ def base() -> ConfigDict:
     config.batch_size = 4
     config.seed = 0
     config.checkpoint_seconds = 60.0
+    config.accumulation = 1  # equal parts that a batch is computed in, for less memory
+    config.rematerialisation = False  # True: activations are computed again for the gradient, for less memory
+    config.compute_dtype = "float32"  # or "bfloat16": of convolutions and matrix products
     config.joint = ConfigDict(
         {"epochs": 4, "learning_rate": 1e-3, "milestones": (), "weight_decay": 5e-7, "batch_norm": "train"}
     )

@@ -74,7 +74,13 @@ FIELDS: dict[str, Rule] = {
     "batch_size": _integer(1),
     "seed": _integer(0, 2**31 - 1),
     "checkpoint_seconds": _NOT_NEGATIVE,
+    "accumulation": _integer(1),
+    "rematerialisation": _BOOL,
+    "compute_dtype": _choice("float32", "bfloat16"),
 }
+# Fields that came after the first recorded runs, with the value that changes nothing. A config may lack them, and one
+# that has them at this value is the same config: hashes and folders of earlier runs stay good.
+LATER: dict[str, Any] = {"accumulation": 1, "rematerialisation": False, "compute_dtype": "float32"}
 _CLASSES: dict[str, Rule] = {"normal_class": _integer(0, 9), "scaling": _choice("published", "data")}
 _IMAGES: dict[str, Rule] = {
     "resize": _integer(8),
@@ -158,7 +164,7 @@ def check(config: ConfigDict) -> None:
 
 
 def _faults(values: dict[str, Any], rules: dict[str, Rule], prefix: str = "") -> list[str]:
-    faults = [f"{prefix}{n}: missing; it is {rules[n][1]}" for n in rules if n not in values]
+    faults = [f"{prefix}{n}: missing; it is {rules[n][1]}" for n in rules if n not in values and n not in LATER]
     for name, value in values.items():
         if name not in rules:
             faults.append(f"{prefix}{name}: unknown field{suggestion(name, rules)}")
@@ -192,9 +198,18 @@ def suggestion(name: str, known) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
 
 
+def setting(config: ConfigDict, name: str) -> Any:
+    """A field of `LATER`, which the config may lack."""
+    return config.get(name, LATER[name])
+
+
 def as_dict(config: ConfigDict) -> dict[str, Any]:
-    """Plain JSON values: tuples become lists."""
-    return json.loads(config.to_json(sort_keys=True))
+    """Plain JSON values: tuples become lists; without fields of `LATER` that change nothing."""
+    return _without_neutral(json.loads(config.to_json(sort_keys=True)))
+
+
+def _without_neutral(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
 
 
 def digest(config: ConfigDict) -> str:
@@ -205,8 +220,9 @@ def digest(config: ConfigDict) -> str:
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
     """One line per field that differs between two configs in JSON form."""
     lines = []
+    ours, theirs = _without_neutral(ours), _without_neutral(theirs)
     for name in sorted(ours.keys() | theirs.keys()):
-        mine, other = ours.get(name, "absent"), theirs.get(name, "absent")
+        mine, other = (values.get(name, LATER.get(name, "absent")) for values in (ours, theirs))
         if isinstance(mine, dict) and isinstance(other, dict):
             lines += differences(mine, other, f"{prefix}{name}.")
         elif mine != other:

@@ -51,13 +51,19 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
 
 def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
     """A compiled `(state, raw, mask) -> {name: [B]}`: `unit_scores` of raw units."""
+    score = make_program(model, stage, preprocess, config)
+    # The optimiser's state, which scoring does not use, stays out of the program.
+    return lambda state, raw, mask: score(state.replace(opt_state=()), raw, mask)
+
+
+def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
+    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time."""
 
     @jax.jit
     def score(state, raw, mask):
         return unit_scores(model, stage, config, state, preprocess(raw, jax.random.wrap_key_data(state.rng)), mask)
 
-    # The optimiser's state, which scoring does not use, stays out of the program.
-    return lambda state, raw, mask: score(state.replace(opt_state=()), raw, mask)
+    return score
 
 
 def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh) -> Scores:

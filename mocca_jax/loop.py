@@ -15,6 +15,7 @@ from absl import logging
 from tqdm import tqdm
 
 from mocca_jax import parallel
+from mocca_jax.config import setting
 from mocca_jax.data import Split, batching
 from mocca_jax.errors import UserError
 from mocca_jax.interrupts import Interrupted, StopRequest
@@ -64,13 +65,17 @@ class Plan:
     on_epoch: Callable[[int, dict[str, float], Any], None]
     stop: StopRequest
     on_first_step: Callable[[], None]
+    on_compiled: Callable[[Any, Any, Any], None]  # the program, the state on the devices, the batch's shapes
 
 
 def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     """Runs a stage from where `state` stands to its end; returns the state on the host's side of the mesh.
 
+    Args:
+        step: from `train.make_step`; compiled before the first batch is made.
+
     Raises:
-        UserError: a value became NaN or infinite.
+        UserError: a value became NaN or infinite, or `plan.on_compiled` refused the program.
         Interrupted: a signal came; the state was saved first.
     """
     batch_size = plan.config.batch_size
@@ -80,13 +85,17 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     reader = _Reader(plan.stage, steps, progress)
     clock = _Clock(progress)
     total = plan.epochs * steps
+    padded = parallel.padded(batch_size, plan.mesh, setting(plan.config, "accumulation"))
+    rows = parallel.own_rows(padded, plan.mesh)
+    if done < total:
+        shapes = parallel.batch_shapes(padded, plan.train.images.shape[1:], plan.train.images.dtype, plan.mesh)
+        step = step.lower(state, *shapes).compile()
+        plan.on_compiled(step, state, shapes)
     silent = None if parallel.is_first_host() else True
     bar = tqdm(total=total, initial=done, desc=plan.stage, unit="step", disable=silent)
     saved_at = time.monotonic()
     for epoch in range(done // steps, plan.epochs):
         order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
-        padded = parallel.padded(batch_size, plan.mesh)
-        rows = parallel.own_rows(padded, plan.mesh)
         for batch in batching.batches(plan.train, order, batch_size, padded, done % steps, rows):
             state, metrics = step(state, *parallel.shard((batch.image, batch.mask), plan.mesh))
             done += 1

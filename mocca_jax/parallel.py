@@ -118,9 +118,10 @@ def own_rows(padded_size: int, mesh: Mesh) -> slice:
     return slice(own[0] * each, (own[-1] + 1) * each)
 
 
-def padded(batch_size: int, mesh: Mesh) -> int:
-    """The smallest batch that holds `batch_size` units and divides over the mesh."""
-    return math.ceil(batch_size / mesh.size) * mesh.size
+def padded(batch_size: int, mesh: Mesh, parts: int = 1) -> int:
+    """The smallest batch that holds `batch_size` units and divides over the mesh, each device's share into `parts`."""
+    by = mesh.size * parts
+    return math.ceil(batch_size / by) * by
 
 
 def bucket(count: int, most: int, mesh: Mesh) -> int:
@@ -139,6 +140,13 @@ def shard(tree: Any, mesh: Mesh) -> Any:
     if sharding.is_fully_addressable:
         return _place(tree, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def batch_shapes(rows: int, shape: tuple[int, ...], dtype: Any, mesh: Mesh) -> tuple[Any, Any]:
+    """Image and mask of a batch as `shard` places them, without their content: what programs are compiled for."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    image = jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
+    return image, jax.ShapeDtypeStruct((rows,), np.float32, sharding=sharding)
 
 
 def fetch(tree: Any) -> Any:

@@ -9,6 +9,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mocca_jax import (
     loop,
     losses,
     maps,
+    memory,
     models,
     parallel,
     report,
@@ -100,6 +102,7 @@ class _Run:
         self.log = results.MetricsLog(workdir)
         self.seconds: dict[str, float] = {}
         self.transferred: int | None = None
+        self.estimates: list[memory.Estimate] = []
 
     def all(self, stages: list[Stage]) -> dict[str, Any]:
         state = None
@@ -150,12 +153,20 @@ class _Run:
             on_epoch=on_epoch,
             stop=self.stop,
             on_first_step=self.on_first_step,
+            on_compiled=partial(self.budget, f"stage {stage.name}", saves=True),
         )
         step = train.make_step(model, stage, config, optimizer, dataset.training_view, steps)
         state = loop.run(step, state, progress, plan)
         checkpoints.close()
         self.seconds[stage.name] = progress.stage_seconds
         return state
+
+    def budget(self, where: str, program: Any, state: Any, shapes: Any, saves: bool) -> None:
+        """Says what a compiled program will need; raises `UserError` where that is not there."""
+        found, available = memory.of_program(program, state, shapes, saves)
+        self.estimates.append(found)
+        logging.info("%s: %s", where, memory.line(found, available))
+        memory.check(found, available, where, self.config)
 
     def model(self, stage: Stage) -> models.AutoEncoder:
         layers = tuple(self.config.layers) if stage.has_centroids else ()
@@ -170,16 +181,28 @@ class _Run:
         state = parallel.replicate(state, self.mesh)
         return train.compute_centroids(model, state, self.dataset.training_view, pairs, self.config.centroid_push)
 
+    def scorer(self, model: models.AutoEncoder, stage: Stage, state: train.TrainState, splits: list[data.Split]):
+        """What scores the splits: compiled before it is used where all have units of one kind."""
+        program = evaluate.make_program(model, stage, self.dataset.inputs.preprocess, self.config)
+        kinds = {(split.images.shape[1:], split.images.dtype) for split in splits}
+        if len(kinds) == 1:
+            state = parallel.replicate(state.replace(opt_state=()), self.mesh)
+            padded = parallel.padded(self.config.batch_size, self.mesh)
+            shapes = parallel.batch_shapes(padded, *kinds.pop(), self.mesh)
+            program = program.lower(state, *shapes).compile()
+            self.budget("scoring", program, state, shapes, saves=False)
+        return program
+
     def evaluate(self, stage: Stage, state: train.TrainState) -> dict[str, Any]:
         config, dataset = self.config, self.dataset
         began = time.monotonic()
         model = self.model(stage)
-        scorer = evaluate.make_scorer(model, stage, dataset.inputs.preprocess, config)
         splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
+        splits = {name: split for name, split in splits.items() if split}
+        scorer = self.scorer(model, stage, state, list(splits.values()))
         scores = {
             name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
             for name, split in splits.items()
-            if split
         }
         scale: evaluate.Scale = {}
         if config.score == "combined":
@@ -225,6 +248,10 @@ class _Run:
             "transferred_arrays": self.transferred,
             "radii": {name: float(r) for name, r in state.radii.items()},
             "seconds": self.seconds,
+            "memory": {
+                "estimate_bytes": max((found.peak for found in self.estimates), default=None),
+                "peak_bytes": memory.peak(),
+            },
             "sha256": _sha256(state, scores),
             "config_hash": configs.digest(config),
             "config": configs.as_dict(config),

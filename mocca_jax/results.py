@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import mocca_jax
-from mocca_jax import evaluate, parallel
+from mocca_jax import evaluate, memory, parallel
 from mocca_jax import threshold as thresholds
 from mocca_jax.data import Split
 from mocca_jax.errors import UserError
@@ -217,8 +217,17 @@ def table(result: dict[str, Any]) -> str:
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
     lines += [said] if (said := advice(result)) else []
+    lines += _memory_lines(result.get("memory"))
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
     return "\n".join(lines)
+
+
+def _memory_lines(found: dict[str, int | None] | None) -> list[str]:
+    if not found:
+        return []
+    estimate = found["estimate_bytes"]
+    said = f", estimated {memory.gigabytes(estimate)}" if estimate is not None else ""
+    return [f"memory: peak {memory.gigabytes(found['peak_bytes'])}{said}"]
 
 
 def _frame_lines(rows: dict[str, dict[str, float]]) -> list[str]:

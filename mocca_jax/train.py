@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mocca_jax import hypersphere, parallel
+from mocca_jax import accumulation, hypersphere, parallel
+from mocca_jax.config import setting
 from mocca_jax.models import AutoEncoder, layer_name
 from mocca_jax.stages import TERMS, Stage
 
@@ -75,14 +76,16 @@ def make_step(
     """The training step `(state, raw image [B, ...], mask [B]) -> (state, metrics)`, compiled.
 
     Metrics are scalars over the real units: `loss`, one per term; per layer `distance`, `radius` (the one this
-    step's loss used) and `variance` (of the features, mean over coordinates).
+    step's loss used) and `variance` (of the features, mean over coordinates). With `accumulation`, which has to divide
+    B, batch-norm in training and dropout are each part's own; all else is the whole batch's.
     """
     settings = config[stage.name]
     warmup_steps = config.radius_warmup_epochs * steps_per_epoch
     follows_radii = stage.has_centroids and config.boundary != "hard"
     weights = {name: config.get(f"{name}_weight", 1.0) for name in stage.terms}
+    parts = setting(config, "accumulation")
 
-    def objective(params, state, image, mask, dropout):
+    def objective(params, state, image, mask, dropout, units):
         train = settings.batch_norm == "train"
         variables = {"params": params, "batch_stats": state.batch_stats}
         result, updated = model.apply(
@@ -94,18 +97,26 @@ def make_step(
         features = features_of(updated) if stage.has_centroids else {}
         outputs = {"reconstruction": result if stage.decodes else None}
         outputs["distances"] = distances(features, state.centroids)
-        metrics = {name: masked_mean(TERMS[name](outputs, image, state, config), mask) for name in stage.terms}
+        metrics = {n: _masked_sum(TERMS[n](outputs, image, state, config), mask) / units for n in stage.terms}
         loss = sum(weight * metrics[name] for name, weight in weights.items())
         aux = (updated.get("batch_stats", {}), outputs["distances"], features)
         return loss, (metrics, jax.lax.stop_gradient(aux))
 
     def step(state: TrainState, raw: jax.Array, mask: jax.Array):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-        image = preprocess(raw, key)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (loss, (metrics, (batch_stats, dist, features))), grads = gradient(
-            *(state.params, state, image, mask, jax.random.fold_in(key, 0))
-        )
+        image, units = preprocess(raw, key), mask.sum()
+
+        def gradient(params, image, mask, dropout):
+            return jax.value_and_grad(objective, has_aux=True)(params, state, image, mask, dropout, units)
+
+        grads, found = accumulation.gradients(*(gradient, state.params, image, mask, jax.random.fold_in(key, 0), parts))
+        loss, (metrics, (batch_stats, dist, features)) = found[0]
+        if parts > 1:
+            loss, metrics = jax.tree.map(lambda *shares: sum(shares), *((loss, shares) for loss, (shares, _) in found))
+            made = [statistics for _, (_, (statistics, _, _)) in found]
+            counts = [accumulation.take(mask, part, parts).sum() for part in range(parts)]
+            batch_stats = accumulation.statistics(state.batch_stats, made, counts)
+            dist, features = accumulation.join([outputs for _, (_, (_, *outputs)) in found])
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         radii = state.radii
         if follows_radii:

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.models import heads, lenet, resnet, video_resnet
+from mocca_jax.config import setting
+from mocca_jax.models import heads, lenet, modes, resnet, video_resnet
 
 ENCODERS = {"lenet": lenet, "resnet": resnet, "video_resnet": video_resnet}
 
@@ -21,17 +22,21 @@ class AutoEncoder(nn.Module):
 
     encoder: nn.Module
     decoder: nn.Module
+    dtype: str = "float32"  # of convolutions and matrix products
+    rematerialised: bool = False  # blocks are computed again for the gradient
 
     def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Image `[B, ...]`, mask `[B]` -> reconstruction of the image's shape."""
-        return self.decoder(self.encoder(image, mask, train), mask, train)
+        with modes.computed(self.dtype, self.rematerialised):
+            return self.decoder(self.encoder(image, mask, train), mask, train)
 
     def encode(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Image `[B, ...]`, mask `[B]` -> features, sown; nothing beyond the deepest selected layer is computed.
 
         Returns the code `[B, code_size]` where no layer is selected, or the deepest layer's activation.
         """
-        return self.encoder(image, mask, train, features_only=True)
+        with modes.computed(self.dtype, self.rematerialised):
+            return self.encoder(image, mask, train, features_only=True)
 
 
 def layer_name(layer: int) -> str:
@@ -53,7 +58,7 @@ def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: s
     rewritten = use_rewrites(config.formulation)
     made = heads.make(head or config.head, config)
     parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
-    return AutoEncoder(*parts)
+    return AutoEncoder(*parts, setting(config, "compute_dtype"), setting(config, "rematerialisation"))
 
 
 def use_rewrites(formulation: str) -> bool:

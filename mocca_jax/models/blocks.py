@@ -58,16 +58,17 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-    """A linear layer over the last axis, with PyTorch's default initial weights."""
+    """A linear layer over the last axis, with PyTorch's default initial weights; the product is in `x`'s dtype."""
 
     features: int
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = torch_default(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        bias = self.param("bias", init, (self.features,))
-        return x @ kernel + rewrites.per_channel(bias, x)
+        y = x @ kernel.astype(x.dtype)
+        return y + rewrites.per_channel(self.param("bias", init, (self.features,)), y) if self.use_bias else y
 
 
 class BatchNorm(nn.Module):

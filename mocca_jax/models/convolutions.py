@@ -20,7 +20,8 @@ Padding = tuple[tuple[int, int], ...]
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
-    """Correlation with `kernel`."""
+    """Correlation with `kernel`, in `x`'s dtype."""
+    kernel = kernel.astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_dimensions(x))
 
 
@@ -30,7 +31,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Arra
     PyTorch's transposed convolution with padding k//2 and output padding stride-1, its kernel flipped.
     """
     padding = [(k // 2, k // 2 + s - 1) for k, s in zip(kernel.shape, strides, strict=False)]
-    ones = (1,) * len(strides)
+    ones, kernel = (1,) * len(strides), kernel.astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=strides, dimension_numbers=_dimensions(x))
 
 
@@ -47,7 +48,7 @@ def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding)
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
     if kernel.shape[:2] == (1, 1):
-        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0].astype(x.dtype)
     if strides == (1, 1) and padding == tuple((k // 2, k // 2) for k in kernel.shape[:2]):
         return rewrites.conv(x, kernel)
     return conv(x, kernel, strides, padding)
@@ -61,7 +62,7 @@ def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax
         return transposed_conv(x, kernel, strides)
     if kernel.shape[:2] == (1, 1):
         batch, height, width, _ = x.shape
-        y = (x @ kernel[0, 0])[:, :, None, :, None]
+        y = (x @ kernel[0, 0].astype(x.dtype))[:, :, None, :, None]
         y = jnp.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)))
         return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
     return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mocca_jax.config import LATER
 from mocca_jax.models import blocks, residual
 
 HEAD_PREFIX = "head"
@@ -59,6 +60,7 @@ class LSTM(nn.Module):
     bidirectional: bool = False
     dropout: float = 0.0
     selects: bool = False
+    dtype: str = "float32"  # of the products
 
     @nn.compact
     def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -79,7 +81,7 @@ class LSTM(nn.Module):
         """`[B, T, C]` -> `[B, T, size]`. PyTorch has two bias vectors; the second is the weight of a constant input."""
         init = blocks.torch_default(self.size)
         cell = nn.OptimizedLSTMCell(
-            self.size, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
+            self.size, dtype=self.dtype, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
         )
         constant = jnp.ones((*x.shape[:2], 1), x.dtype)
         return nn.RNN(cell, reverse=reverse, keep_order=True, name=name)(jnp.concatenate([x, constant], -1))
@@ -156,7 +158,8 @@ def make(name: str, config) -> Callable[..., nn.Module]:
     """
     if name not in HEADS:
         raise ValueError(f"unknown head {name!r}; known: {', '.join(map(repr, HEADS))}")
-    settings = {ours: config[field] for ours, field in SETTINGS.get(name, {}).items()}
+    fields = LATER | dict(config)
+    settings = {ours: fields[field] for ours, field in SETTINGS.get(name, {}).items()}
     return partial(HEADS[name], **settings)
 
 
@@ -168,5 +171,11 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "places": Places,
     "activation": Activation,
 }
-_LSTM = {"size": "lstm_size", "layers": "lstm_layers", "bidirectional": "lstm_bidirectional", "dropout": "lstm_dropout"}
+_LSTM = {
+    "size": "lstm_size",
+    "layers": "lstm_layers",
+    "bidirectional": "lstm_bidirectional",
+    "dropout": "lstm_dropout",
+    "dtype": "compute_dtype",
+}
 SETTINGS = {"lstm": _LSTM, "selector_lstm": _LSTM, "places": {"cells": "cells"}}  # a head's attributes: config fields

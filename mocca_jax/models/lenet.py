@@ -47,8 +47,7 @@ class Encoder(nn.Module):
         if deepest < CODE_LAYER:
             return x
         x = x.reshape(x.shape[0], -1)
-        init = blocks.torch_default(x.shape[-1])
-        code = nn.Dense(self.code_size, use_bias=False, kernel_init=init, name="linear")(x)
+        code = blocks.Dense(self.code_size, use_bias=False, name="linear")(x)
         self._emit(CODE_LAYER, code, code, mask, train)
         return code
 

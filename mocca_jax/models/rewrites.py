@@ -19,10 +19,10 @@ PART_POSITIONS = 2**15
 
 
 def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlation with stride one and zero padding that keeps `H` and `W`; odd kernel sides."""
+    """Correlation with stride one and zero padding that keeps `H` and `W`; odd kernel sides; in `x`'s dtype."""
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((rows, rows), (columns, columns))
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+    return lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding, dimension_numbers=_DIMENSIONS)
 
 
 @jax.custom_vjp
