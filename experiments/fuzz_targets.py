@@ -193,7 +193,7 @@ def _config(root: Path) -> None:
 
 
 def _read_config(root: Path) -> None:
-    config = ConfigDict(results.read_json(root / "config.json"))
+    config = configs.from_dict(results.read_json(root / "config.json"))
     configs.check(config)
     models.build(config, (32, 32, 3), tuple(config.layers))
 

@@ -13,7 +13,6 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 import mocca_jax
 from mocca_jax import archives, normal_features, results
@@ -53,7 +52,7 @@ def load(run: Path) -> dict[str, Any]:
     manifest, arrays = read(path)
     tree = flax.traverse_util.unflatten_dict(arrays, sep="/")
     try:
-        config = ConfigDict(manifest["config"])
+        config = configs.from_dict(manifest["config"])
         configs.check(config)
         return {
             "config": config,

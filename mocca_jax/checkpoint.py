@@ -37,6 +37,11 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
         except OSError as error:
             raise UserError(f"cannot write checkpoints to {folder}: {error}") from error
+        except Exception as error:  # whatever damaged records of a step make the storage library raise
+            raise UserError(
+                f"the checkpoints in {folder} cannot be listed ({first_line(error)}). Move the damaged one, a folder "
+                "named by its step, out of there; the one before is then used."
+            ) from error
 
     def save(self, state: Any, progress: dict[str, Any]) -> None:
         """Writes the state under its step, unless that step is there already.

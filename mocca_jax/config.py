@@ -212,6 +212,18 @@ def _without_neutral(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
 
 
+def from_dict(values: dict[str, Any]) -> ConfigDict:
+    """The config that was stored as `values`.
+
+    Raises:
+        UserError: its names cannot be those of fields.
+    """
+    try:
+        return ConfigDict(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the stored config is damaged: {error}") from error
+
+
 def digest(config: ConfigDict) -> str:
     """Twelve hex digits that tell configs apart."""
     return hashlib.sha256(json.dumps(as_dict(config), sort_keys=True).encode()).hexdigest()[:12]

@@ -16,18 +16,21 @@ from jax import export
 
 
 def load(path):
-    """A function from pictures to answers, and the manifest."""
-    with zipfile.ZipFile(path) as file:
-        if any(part.compress_type for part in file.infolist()):
-            raise ValueError(f"{path}: compressed parts; this kind of file has none")
-        manifest = json.loads(file.read("manifest.json"))
-        parts = {name: file.read(name) for name in manifest["sha256"]}
-    for name, content in parts.items():
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-            raise ValueError(f"{path}: {name} is damaged")
-    program = export.deserialize(bytearray(parts["program.stablehlo"]))
-    with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as held:
-        weights = [held[name] for name in sorted(held.files)]
+    """A function from pictures to answers, and the manifest. ValueError: the file is damaged. Run only what you trust."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            if any(part.compress_type for part in file.infolist()):
+                raise ValueError("compressed parts; this kind of file has none")
+            manifest = json.loads(file.read("manifest.json"))
+            parts = {name: file.read(name) for name in manifest["sha256"]}
+        for name, content in parts.items():
+            if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+                raise ValueError(f"the checksum of {name} differs")
+        program = export.deserialize(bytearray(parts["program.stablehlo"]))
+        with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as held:
+            weights = [held[name] for name in sorted(held.files)]
+    except Exception as error:
+        raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return (lambda pictures: program.call(weights, pictures)), manifest
 
 

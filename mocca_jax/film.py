@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
+from mocca_jax import config as configs
 from mocca_jax import data, figures, results
 from mocca_jax.data import films
 from mocca_jax.errors import UserError
@@ -48,7 +48,7 @@ def make(run: Path, video: str, output: Path, frames_per_second: float) -> int:
     if not (run / results.RESULT).is_file():
         raise UserError(f"{run} holds no finished run")
     result = results.read_json(run / results.RESULT)
-    dataset = data.load(ConfigDict(results.read_json(run / results.CONFIG)))
+    dataset = data.load(configs.from_dict(results.read_json(run / results.CONFIG)))
     if dataset.test is None or dataset.test.timeline is None:
         raise UserError(f"{run} is no run on videos with a test set")
     timeline = dataset.test.timeline

@@ -103,26 +103,31 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
             plan.on_first_step()
             bar.update()
             signum, due = _asked(plan, saved_at) if parallel.hosts() == 1 or done % AGREE_EVERY == 0 else (0, 0)
-            if signum or (due and done % steps):
+            if (signum or due) and done % steps:  # after an epoch's last step its row comes first
                 reader.read_all()
                 clock.read()
-                plan.save(state, progress)
-                saved_at = time.monotonic()
-            if signum:
-                raise Interrupted(signum, f"saved stage {plan.stage} at step {done} of {total}")
+                saved_at = _save(plan, state, progress, signum, f"step {done} of {total}")
         reader.read_all()
         clock.read()
         row = progress.end_epoch()
         bar.set_postfix(loss=f"{row['loss']:.4g}")
         reader.warn_of_collapse(row)
         plan.on_epoch(epoch, row, state)
-        if epoch + 1 < plan.epochs and _asked(plan, saved_at)[1]:
-            plan.save(state, progress)
-            saved_at = time.monotonic()
+        signum, due = _asked(plan, saved_at) if epoch + 1 < plan.epochs else (0, 0)
+        if signum or due:
+            saved_at = _save(plan, state, progress, signum, f"step {done} of {total}")
     bar.close()
     clock.read()
     plan.save(state, progress)
     return parallel.fetch(state)
+
+
+def _save(plan: Plan, state: Any, progress: Progress, signum: int, where: str) -> float:
+    """Saves, and returns when; raises `Interrupted` where a signal asked to stop."""
+    plan.save(state, progress)
+    if signum:
+        raise Interrupted(signum, f"saved stage {plan.stage} at {where}")
+    return time.monotonic()
 
 
 def _asked(plan: Plan, saved_at: float) -> tuple[int, ...]:

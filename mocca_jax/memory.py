@@ -91,6 +91,7 @@ def line(found: Estimate, available: int | None) -> str:
 
 
 def gigabytes(count: float) -> str:
+    """Bytes as text."""
     return f"{_short(count)} GB"
 
 

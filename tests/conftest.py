@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
+from mocca_jax import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 
 # Compiled programs are shared between tests and the processes they start.
@@ -21,7 +23,9 @@ os.environ.setdefault("MOCCA_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "moc
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 8)  # one is used unless a test spreads its arrays
+jax.config.update("jax_num_cpu_devices", 8)
+# Whole runs use one of them: eight shares of a core are slow. Tests of many devices make their mesh themselves.
+parallel.make_mesh, parallel.own_mesh = (partial(make, most=1) for make in (parallel.make_mesh, parallel.own_mesh))
 
 
 @pytest.fixture

@@ -64,8 +64,7 @@ def whole_and_parts(smoke, rng, parts, stage="one_class", batch=12, real=9):
     return found
 
 
-@pytest.mark.parametrize("formulation", ["plain", "rewritten"])
-@pytest.mark.parametrize("stage", ["reconstruction", "one_class"])
+@pytest.mark.parametrize("stage, formulation", [("reconstruction", "plain"), ("one_class", "rewritten")])
 def test_a_batch_in_parts_gives_the_gradients_metrics_and_radii_of_the_whole(smoke, rng, formulation, stage):
     smoke.formulation, smoke.radius_warmup_epochs = formulation, 0
     smoke[stage].batch_norm = "eval"

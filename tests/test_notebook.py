@@ -25,7 +25,7 @@ def test_the_notebook_is_valid_and_carries_no_outputs(notebook):
 
 def test_the_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1")
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1")
     notebook.cells[PARAMETERS].source += "\nLAYERS, EPOCHS = (1,), 1"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

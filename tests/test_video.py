@@ -1,5 +1,7 @@
 """Videos: layouts, frame store, clips, made-up set, frame scores, whole runs."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from configs import smoke, video_synthetic
 from configs import video as video_config
-from experiments import grids, rows, sweep, tables
+from experiments import sweep, tables
 from mocca_jax import config as configs
 from mocca_jax import data, film, frames, hypersphere, models, pipeline, train
 from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
@@ -237,8 +239,8 @@ def test_every_config_of_videos_passes_its_own_check(spec):
     configs.check(video_config.get_config(spec))
 
 
-def test_the_smoke_config_of_clips_runs(tmp_path):
-    result = pipeline.run(smoke.get_config("clip"), tmp_path / "run")
+def test_the_smoke_config_of_clips_runs(finished):
+    result = json.loads((finished / "clip/result.json").read_text())
     assert {"one_class", "reconstruction", "combined"} <= set(result["frames"])
     with pytest.raises(ValueError, match="known: image, clip"):
         smoke.get_config("clips")
@@ -418,13 +420,9 @@ def test_the_most_distant_place_decides_and_steps_are_averaged():
     assert hypersphere.squared_distance(vectors, jnp.zeros((4, 1, 5))).tolist() == [5.0]
 
 
-def test_rows_of_video_runs_make_a_table_and_are_not_written_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(grids, "VIDEOS", {"small": (smoke, "clip", {"layers": (1,), "joint": {"epochs": 0}})})
-    for _ in range(2):
-        jobs = list(grids.table6(0, ""))
-        sweep.work(jobs, tmp_path / "runs", tmp_path / "rows.jsonl", {"": jobs})
-    found = rows.read(tmp_path / "rows.jsonl")
-    assert [row["variant"] for row in found] == ["small"]
-    lines = [line for line in tables.table6(found) if line.startswith("|")]
+def test_a_video_run_makes_the_lines_of_its_table(finished):
+    result = json.loads((finished / "clip/result.json").read_text())
+    row = {name: result[name] for name in sweep.KEPT if name in result} | {"variant": "clip", "wall_seconds": 1.0}
+    lines = [line for line in tables.table6([row]) if line.startswith("|")]
     assert lines[0].startswith("| run | seed | score | micro, unscaled |") and len(lines) == 2 + 3
     assert all(line.count("|") == lines[0].count("|") for line in lines[1:])
