@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments import hosts, layer_cdf, rows, soak, sweep, table1
+from experiments import fuzz, hosts, layer_cdf, rows, soak, sweep, table1
+from experiments.bench import memory
 from experiments.markdown import at, between_markers, cell, circumstances, header, line
 from experiments.paper import LEATHER, MVTEC
 
@@ -128,6 +129,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table7": table7,
     "hosts": hosts.table,
     "soak": soak.table,
+    "fuzz": fuzz.table,
+    "memory": memory.table,
 }
 
 

@@ -16,7 +16,11 @@ from jax import export
 
 
 def load(path):
-    """A function from pictures to answers, and the manifest. ValueError: the file is damaged. Run only what you trust."""
+    """A function from pictures to answers, and the manifest; a program: run only what you trust.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
         with zipfile.ZipFile(path) as file:
             if any(part.compress_type for part in file.infolist()):
