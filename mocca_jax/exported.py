@@ -29,12 +29,12 @@ def load(path):
             parts = {name: file.read(name) for name in manifest["sha256"]}
         for name, content in parts.items():
             if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-                raise ValueError(f"the checksum of {name} differs")
+                raise ValueError(f"{name} is damaged")
         program = export.deserialize(bytearray(parts["program.stablehlo"]))
         with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as held:
             weights = [held[name] for name in sorted(held.files)]
     except Exception as error:
-        raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path}: {error or type(error).__name__}") from error
     return (lambda pictures: program.call(weights, pictures)), manifest
 
 

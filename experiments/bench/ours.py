@@ -1,6 +1,7 @@
 """Our training step and our scorer, as the benchmarks time them: on one batch that stays on the devices."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +21,22 @@ def make(
 
     `preprocess` turns the batch into the network's input, of `config`'s side where it cuts.
     """
+    compiled, state, images = program(config, batch, stage_name, layers, scores, preprocess)
+    if scores:
+        return lambda: jax.block_until_ready(compiled(state, *images))
+    held = [state]
+
+    def step():
+        held[0], metrics = compiled(held[0], *images)
+        return jax.block_until_ready((held[0], metrics))
+
+    return step
+
+
+def program(
+    config, batch: np.ndarray, stage_name: str, layers: tuple[int, ...], scores=False, preprocess=unchanged
+) -> tuple[Any, Any, tuple[Any, Any]]:
+    """The jitted step or scorer, its state and its batch on the devices."""
     stage = STAGES[stage_name]
     layers = layers if stage.has_centroids else ()
     shape = jax.eval_shape(preprocess, batch, jax.random.key(0)).shape[1:]
@@ -29,15 +46,15 @@ def make(
     features = train.feature_shapes(model, variables, shape) if layers else {}
     mesh = parallel.make_mesh()
     state = parallel.replicate(train.create_state(variables, optimizer, features, jax.random.key(0)), mesh)
-    batch, mask = parallel.shard((batch, np.ones(len(batch), np.float32)), mesh)
+    images = parallel.shard((batch, np.ones(len(batch), np.float32)), mesh)
     if scores:
-        scorer = evaluate.make_scorer(model, stage, preprocess, config)
-        return lambda: jax.block_until_ready(scorer(state, batch, mask))
-    compiled = train.make_step(model, stage, config, optimizer, preprocess, 20)
-    held = [state]
+        return evaluate.make_program(model, stage, preprocess, config), state.replace(opt_state=()), images
+    return train.make_step(model, stage, config, optimizer, preprocess, 20), state, images
 
-    def step():
-        held[0], metrics = compiled(held[0], batch, mask)
-        return jax.block_until_ready((held[0], metrics))
 
-    return step
+def operations(config, batch: np.ndarray, stage_name: str, layers: tuple[int, ...], scores=False) -> float:
+    """Floating-point operations of the readable formulation, as XLA counts them before it optimises."""
+    config = config.copy_and_resolve_references()
+    config.formulation = "plain"
+    jitted, state, images = program(config, batch, stage_name, layers, scores)
+    return jitted.lower(state, *images).cost_analysis()["flops"]

@@ -1,0 +1,45 @@
+"""Benchmarks: the page follows its rows, operations are counted right, kinds of operations are told apart."""
+
+import numpy as np
+import pytest
+
+from configs import cifar10
+from experiments import rows
+from experiments.bench import __main__ as bench
+from experiments.bench import limits, ours
+
+
+def test_the_page_of_benchmarks_is_up_to_date():
+    text = bench.PAGE.read_text()
+    assert bench.page(text, rows.read(bench.ROWS)) == text
+
+
+def test_the_newest_row_of_a_section_is_shown_with_its_command():
+    printed = ['{"device": "x"}', "| a |", "|---|", "| 1 |", "", "task: ms per step", "| b |", "a: ready after 2 s"]
+    old, new = ({"section": "growth", "printed": printed, "seconds": n, "commit": "abc"} for n in (1, 2))
+    text = bench.page(bench.PAGE.read_text(), [old, new])
+    assert "`python -m experiments.bench.growth`, 2 s, commit abc." in text
+    assert "- a: ready after 2 s" in text and '{"device"' not in text.split("<!-- growth -->")[1]
+
+
+def test_operations_of_a_step_agree_with_a_count_by_hand():
+    """Per image: products of the three convolutions and the linear layer, forward, and for both gradients; the first
+    layer's input needs none. Padding's zeros are not counted by XLA, which saves up to 28 % of a convolution."""
+    forward = [2 * 75 * 32 * 32**2, 2 * 800 * 64 * 16**2, 2 * 1600 * 128 * 8**2, 2 * 2048 * 128]
+    by_hand = 4 * (3 * sum(forward) - forward[0])
+    found = ours.operations(cifar10.get_config(), np.zeros((4, 32, 32, 3), np.float32), "one_class", (0, 1, 2, 3))
+    assert 0.72 * by_hand < found < 1.1 * by_hand
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("ynn_fusion.12", "products"),
+        ("convolution.3", "products"),
+        ("transpose_copy_fusion", "copies"),
+        ("Rendezvous", "waiting"),
+        ("broadcast_subtract_fusion.6", "all else"),
+    ],
+)
+def test_operations_are_told_apart_by_their_names(name, kind):
+    assert limits.kind(name) == kind
