@@ -59,7 +59,7 @@ def test_stage_two_needs_only_the_encoder():
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("shape", [(4, 8, 6, 3), (64, 4, 4, 5), (3, 5, 7, 2)])
+@pytest.mark.parametrize("shape", [(4, 8, 6, 3), (64, 4, 4, 5), (3, 5, 7, 2), (6, 2, 3, 4), (2, 1, 1, 3)])
 @pytest.mark.parametrize("upsample", [False, True])
 def test_rewritten_convolutions_equal_the_readable_ones(rng, kernel_size, shape, upsample):
     x = jnp.asarray(rng.normal(size=shape), jnp.float32)
