@@ -36,18 +36,24 @@ def of_images(numbers: list[int]) -> None:
     """Everything that a run does once for each image on the host."""
     print("| images | batches, s | threshold, p-values, s | AUC, s | scores.csv, s | memory, MB | slope |")
     print("|" + "---|" * 7)
+    measured(numbers[0])  # loads the libraries
     last: tuple[int, float] | None = None
     for number in numbers:
-        with tempfile.TemporaryDirectory() as folder:
-            images = generated(Path(folder) / "images.npy", number)
-            before = own_memory()
-            times = [timed(call) for call in of_number(images, number, Path(folder))]
-            grown = own_memory() - before
+        times, grown = measured(number)
         whole = sum(times)
-        slope = math.log(whole / last[1]) / math.log(number / last[0]) if last else math.nan
+        slope = f"{math.log(whole / last[1]) / math.log(number / last[0]):.2f}" if last else ""
         cells = " | ".join(f"{seconds:.2f}" for seconds in times)
-        print(f"| {number:,} | {cells} | {grown:.0f} | {'' if math.isnan(slope) else f'{slope:.2f}'} |", flush=True)
+        print(f"| {number:,} | {cells} | {grown:.0f} | {slope} |", flush=True)
         last = number, whole
+
+
+def measured(number: int) -> tuple[list[float], float]:
+    """The seconds of the parts, and the megabytes of this process's own that they left behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = generated(Path(folder) / "images.npy", number)
+        before = own_memory()
+        times = [timed(call) for call in of_number(images, number, Path(folder))]
+        return times, own_memory() - before
 
 
 def generated(path: Path, number: int) -> np.ndarray:
