@@ -63,7 +63,7 @@ def create_state(variables: dict, optimizer, feature_shapes: dict[str, tuple[int
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=jax.jit(optimizer.init)(variables["params"]),
         centroids={name: jnp.zeros(shape) for name, shape in feature_shapes.items()},
         radii={name: jnp.zeros(()) for name in feature_shapes},
         rng=jax.random.key_data(rng),
