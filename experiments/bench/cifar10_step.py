@@ -28,7 +28,7 @@ def main() -> None:
         return
     print(interleaved.circumstances(batch=BATCH))
     for stage in ("reconstruction", "one_class"):
-        interleaved.compare(MODULE, stage, VARIANTS, options.rounds)
+        interleaved.compare(MODULE, stage, VARIANTS, options.rounds, BATCH)
 
 
 def torch_step(stage: str, name: str):

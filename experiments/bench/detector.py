@@ -1,6 +1,8 @@
 """Latency and throughput of a detector through its Python API, on one core and on all.
 
-python -m experiments.bench.detector --run=runs/bottle [--rounds=200]
+python -m experiments.bench.detector [--run=runs/bottle] [--rounds=200]
+
+Without a run, one of MVTec AD's bottle is made first, an epoch a stage; `MOCCA_DATA_DIR` says where the data is.
 
 One picture at a time: an array of the network's size, a PNG file; PyTorch on the same network beside it, for the
 residual encoder at 128x128. Many at once: the API against the bare compiled network on a batch that lies ready.
@@ -13,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,17 +25,27 @@ from experiments.bench import interleaved
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cores:
         measure(options.run, options.rounds, options.cores)
         return
-    print(interleaved.circumstances(run=str(options.run)))
-    for cores in (1, os.cpu_count()):
-        command = [sys.executable, "-m", "experiments.bench.detector", f"--run={options.run}"]
-        subprocess.run([*command, f"--rounds={options.rounds}", f"--cores={cores}"], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run = options.run or trained(Path(folder) / "run")
+        print(interleaved.circumstances(), flush=True)
+        for cores in (1, os.cpu_count()):
+            command = [sys.executable, "-m", "experiments.bench.detector", f"--run={run}"]
+            subprocess.run([*command, f"--rounds={options.rounds}", f"--cores={cores}"], check=True)
+
+
+def trained(workdir: Path) -> Path:
+    """A run of one epoch a stage; what it learns does not matter here."""
+    flags = [f"--config.{stage}.epochs=1" for stage in ("reconstruction", "one_class")]
+    command = [sys.executable, "-m", "mocca_jax.main", "--config=configs/mvtec.py:bottle,quick", "--config.maps=()"]
+    subprocess.run([*command, *flags, f"--workdir={workdir}"], check=True, capture_output=True)
+    return workdir
 
 
 def measure(run: Path, rounds: int, cores: int) -> None:
@@ -52,7 +65,7 @@ def measure(run: Path, rounds: int, cores: int) -> None:
     first = time.perf_counter() - began
     file = io.BytesIO()
     Image.fromarray(np.tile(pixels, (3, 3, 1))).save(file, "PNG")
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"bench-{os.getpid()}.png"
+    path = Path(tempfile.gettempdir(), f"bench-{os.getpid()}.png")
     path.write_bytes(file.getvalue())
     rows = {
         "array": median(lambda: detector.score(pixels), rounds),
@@ -62,8 +75,8 @@ def measure(run: Path, rounds: int, cores: int) -> None:
     torch = torch_score(detector, cores)
     if torch:
         rows["PyTorch, tensor"] = median(torch, rounds)
-    print(f"\n{cores} core(s): loaded {loaded:.1f} s after start, first score {first:.1f} s")
-    print("| one picture | median ms | p95 ms |\n|---|---|---|")
+    print(f"{cores} core(s): loaded {loaded:.1f} s after start, first score {first:.1f} s")
+    print("\n| one picture | median ms | p95 ms |\n|---|---|---|")
     for name, (middle, late) in rows.items():
         print(f"| {name} | {1e3 * middle:.1f} | {1e3 * late:.1f} |")
     size = detector.config.batch_size
@@ -80,7 +93,7 @@ def measure(run: Path, rounds: int, cores: int) -> None:
     per_unit, per_picture = (statistics.median(values) for values in zip(*pair, strict=True))
     per_picture /= len(units) / (2 * size)
     print(f"{json.dumps({'batch': size, 'pictures': len(batch)})}")
-    print("| many | units per second | / bare |\n|---|---|---|")
+    print("\n| many | units per second | / bare |\n|---|---|---|")
     print(f"| bare compiled network | {1 / per_unit:.1f} | 1.00 |")
     print(f"| detector.score(array) | {1 / per_picture:.1f} | {per_unit / per_picture:.2f} |", flush=True)
 

@@ -25,7 +25,7 @@ def circumstances(**more: object) -> str:
     return json.dumps({"device": names[0] if names else "cpu", "cores": os.cpu_count(), **more, **versions})
 
 
-def compare(module: str, task: str, variants: Sequence[str], rounds: int) -> None:
+def compare(module: str, task: str, variants: Sequence[str], rounds: int, units: int) -> None:
     """Prints a table of milliseconds per step, medians over rounds of the median of `STEPS` steps.
 
     Args:
@@ -33,6 +33,7 @@ def compare(module: str, task: str, variants: Sequence[str], rounds: int) -> Non
         task: what each variant is to do; a worker is told `<task>/<variant>`.
         variants: of these, those whose names begin with "torch" are what the others are divided by.
         rounds: turns of each variant.
+        units: images of a step, or clips.
     """
     workers = {name: _start(module, f"{task}/{name}") for name in variants}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -47,7 +48,7 @@ def compare(module: str, task: str, variants: Sequence[str], rounds: int) -> Non
             worker.stdin.close()  # it ends by itself
         for worker in workers.values():
             worker.wait()
-    _report(task, seconds)
+    _report(task, seconds, units)
 
 
 def serve(step: Callable[[], Callable[[], object]]) -> None:
@@ -73,13 +74,14 @@ def _start(module: str, worker: str) -> subprocess.Popen:
     return process
 
 
-def _report(task: str, seconds: dict[str, list[float]]) -> None:
+def _report(task: str, seconds: dict[str, list[float]], units: int) -> None:
     medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
     bases = [name for name in seconds if name.startswith("torch")]
     heads = "".join(f" / {name} |" for name in bases)
-    print(f"\n{task}: ms per step\n| variant | median | min | max |{heads}")
-    print("|---" * (4 + len(bases)) + "|")
+    print(f"\n{task}: ms per step\n| variant | median | min | max | units per second |{heads}")
+    print("|---" * (5 + len(bases)) + "|")
     for name, values in seconds.items():
         ratios = "".join(f" {medians[name] / medians[base]:.2f} |" for base in bases)
-        print(f"| {name} | {medians[name]:.0f} | {1e3 * min(values):.0f} | {1e3 * max(values):.0f} |{ratios}")
+        span = f"{medians[name]:.0f} | {1e3 * min(values):.0f} | {1e3 * max(values):.0f}"
+        print(f"| {name} | {span} | {1e3 * units / medians[name]:.1f} |{ratios}")
     print(flush=True)

@@ -33,7 +33,7 @@ def main() -> None:
     for task in options.tasks.split(","):
         for side in options.sides.split(","):
             variants = ("ours fixed batch", "ours") if task == "augmented" else VARIANTS
-            interleaved.compare(MODULE, f"{task}/{side}", variants, options.rounds)
+            interleaved.compare(MODULE, f"{task}/{side}", variants, options.rounds, BATCH)
 
 
 def torch_step(task: str, side: int, name: str):

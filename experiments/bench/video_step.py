@@ -36,9 +36,8 @@ def main() -> None:
         interleaved.serve(lambda: make(task, clip, batch[0], code[0], name))
         return
     print(interleaved.circumstances(clip=options.clip, batch=options.batch, code=options.code))
-    interleaved.compare(
-        MODULE, f"{options.task};{options.clip};{options.batch};{options.code}", VARIANTS, options.rounds
-    )
+    task = f"{options.task};{options.clip};{options.batch};{options.code}"
+    interleaved.compare(MODULE, task, VARIANTS, options.rounds, options.batch)
 
 
 def report_memory(name: str) -> None:
