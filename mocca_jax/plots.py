@@ -78,6 +78,8 @@ def cdfs(axes, layers: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         panel.set_title(name, fontsize=9)
     for panel in np.ravel(axes)[len(layers) :]:
         panel.set_axis_off()
+    for panel in np.atleast_2d(axes)[-1]:
+        panel.set_xlabel("the layer's score", fontsize=8)
     first = np.ravel(axes)[0]
     first.set_ylabel("share below", fontsize=9)
     first.legend(fontsize=7, frameon=False, loc="lower right")

@@ -122,9 +122,7 @@ def test_absent_cifar10_names_the_remedies(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("no network in this test")
 
-    import requests
-
-    monkeypatch.setattr(requests.Session, "send", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     config = cifar10_config.get_config()
     config.data_dir = str(tmp_path)
     with pytest.raises(UserError) as error:

@@ -6,6 +6,7 @@ binary archive (downloaded, checksum verified) or from its unpacked folder `cifa
 
 import hashlib
 import io
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from mocca_jax.errors import UserError
 
 NAME = "cifar10"
+ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 BINARY_FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
@@ -74,6 +76,8 @@ def verify_binaries(folder: Path) -> None:
 def _prepare(folder: Path, binaries: Path | None) -> None:
     logging.info("preparing CIFAR-10 in %s from %s", folder, binaries or "the official archive")
     try:
+        if binaries is None:  # without a network, the download below would try for minutes
+            urllib.request.urlopen(urllib.request.Request(ARCHIVE, method="HEAD"), timeout=20).close()
         builder_class = _builder_class(binaries)
         builder_class(data_dir=str(folder), file_format="array_record").download_and_prepare()
     except Exception as error:  # tfds raises what its transport and its file system raise
@@ -82,7 +86,7 @@ def _prepare(folder: Path, binaries: Path | None) -> None:
             f"{str(error).splitlines()[0][:200] if str(error) else 'no message'}).\nAny of these helps:\n"
             "  - point --config.data_dir (or TFDS_DATA_DIR) at a folder that holds a prepared TensorFlow "
             "Datasets set, cifar10/3.0.2 in array_record format;\n"
-            f"  - unpack https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz there, so that {BINARY_FOLDER}/ "
+            f"  - unpack {ARCHIVE} there, so that {BINARY_FOLDER}/ "
             "lies in it;\n"
             "  - run on a machine with a network and a writable data folder: the archive is then fetched and "
             "verified.\nWithout any data set at hand, try --config=configs/digits.py."
