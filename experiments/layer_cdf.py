@@ -5,7 +5,7 @@ python -m experiments.layer_cdf --mocca=runs/ship --holistic=runs/ship_deep_svdd
 Both are finished CIFAR-10 runs of the same class and seed. The layers that the holistic run did not train get a
 centroid like the others: the mean feature of the training images, not pushed from zero. Writes
 experiments/figures/figure5.png and, for each run, a row of experiments/results/figure5.jsonl: the AUC of each layer by
-itself, and the largest vertical gap between the two curves (Kolmogorov and Smirnov's).
+itself and of their mean, and the largest vertical gap between the two curves (Kolmogorov and Smirnov's).
 """
 
 import argparse
@@ -42,20 +42,21 @@ def main() -> None:
     panels = {}
     for method in ("mocca", "holistic"):
         workdir = getattr(options, method)
-        dataset, distances = layer_distances(workdir)
+        dataset, scores = layer_scores(workdir)
         labels = dataset.test.labels
-        split = {name: (values[labels == 0], values[labels == 1]) for name, values in distances.items()}
+        split = {name: (values[labels == 0], values[labels == 1]) for name, values in scores.layers.items()}
         panels |= {f"{method}, {name}": pair for name, pair in split.items()}
         run = results.read_json(workdir / results.RESULT)
         row = {name: run[name] for name in ("description", "boundary", "seed", "commit")}
         row |= {"config_hash": f"{run['config_hash']} figure5", "method": method, "trained_layers": run["layers"]}
         row |= {"layers": {name: told_apart(*pair) for name, pair in split.items()}}
+        row |= {"mean": told_apart(scores.combined[labels == 0], scores.combined[labels == 1])}
         rows.append(options.rows, row)
         print(json.dumps(row), flush=True)
     plots.save(options.figure, lambda axes: plots.cdfs(axes, panels), rows=2, columns=len(LAYERS), height=4.2)
 
 
-def layer_distances(workdir: Path) -> tuple[data.Dataset, dict[str, np.ndarray]]:
+def layer_scores(workdir: Path) -> tuple[data.Dataset, evaluate.Scores]:
     """The data of a run, and the squared distances `[S]` of its test images to the mean feature, at every layer."""
     detector = Detector.load(workdir)
     dataset = data.load(detector.config)
@@ -69,8 +70,7 @@ def layer_distances(workdir: Path) -> tuple[data.Dataset, dict[str, np.ndarray]]
     centroids = train.compute_centroids(model, state, dataset.training_view, pairs, push=0.0)
     state = state.replace(centroids=centroids, radii={})
     scorer = evaluate.make_scorer(model, stage, dataset.inputs.preprocess, config)
-    found = evaluate.score_split(scorer, state, dataset.test, dataset.aggregate, config, mesh)
-    return dataset, found.layers
+    return dataset, evaluate.score_split(scorer, state, dataset.test, dataset.aggregate, config, mesh)
 
 
 def told_apart(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
@@ -83,9 +83,10 @@ def told_apart(normal: np.ndarray, anomalous: np.ndarray) -> dict[str, float]:
 def table(found: list[dict[str, Any]]) -> list[str]:
     """AUC and gap of each layer, a line per run."""
     names = [models.layer_name(layer) for layer in LAYERS]
-    lines = header(["run", "trained on", *(f"{name}, AUC; gap" for name in names)])
+    lines = header(["run", "trained on", *(f"{name}, AUC; gap" for name in names), "their mean"])
     for row in found:
-        cells = [f"{row['layers'][name]['auc']:.3f}; {row['layers'][name]['gap']:.3f}" for name in names]
+        measured = [*(row["layers"][name] for name in names), row["mean"]]
+        cells = [f"{found['auc']:.3f}; {found['gap']:.3f}" for found in measured]
         words = f"{row['description']}, {row['boundary']}, seed {row['seed']}"
         trained = "all layers" if len(row["trained_layers"]) == len(LAYERS) else f"layer {row['trained_layers'][0]}"
         lines.append(line([words, trained, *cells]))
