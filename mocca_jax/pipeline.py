@@ -4,8 +4,6 @@ Running the same config in the same folder again goes on where the last run stop
 again if it had ended.
 """
 
-import hashlib
-import json
 import time
 import zlib
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from mocca_jax import (
     maps,
     memory,
     models,
+    outcome,
     parallel,
     report,
     results,
@@ -38,7 +37,7 @@ from mocca_jax import (
 )
 from mocca_jax.bundle import FILE as DETECTOR
 from mocca_jax.bundle import MapScale
-from mocca_jax.checkpoint import Checkpoints, describe
+from mocca_jax.checkpoint import Checkpoints
 from mocca_jax.data import batching
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
@@ -221,45 +220,22 @@ class _Run:
                 results.write_scores(
                     self.workdir / path, splits[name], scores[name], normals, localized.largest.get(name)
                 )
-        labels = np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
-        both = {0, 1} <= set(np.unique(labels))
-        soft_or_hard = config.boundary if config.score == "distance" else None
-        planted = {}
-        if "defects" in scores and dataset.defects.timeline is not None:
-            planted = _planted(scores["heldout"], scores["defects"], dataset.defects)
         result = {
-            "description": dataset.description,
-            "boundary": config.boundary,
-            "layers": list(config.layers),
-            "seed": config.seed,
-            "metrics": evaluate.measure(scores["test"], labels) if both else {},
-            "frames": evaluate.measure_frames(scores["test"], dataset.test) if both and dataset.test.timeline else {},
-            "made_up_defects": evaluate.contrast(scores["heldout"], scores["defects"]) if "defects" in scores else {},
-            "planted": planted,
-            "threshold": results.threshold(normals, scores.get("test"), labels, config),
-            "maps": localized.result,
-            "paper_auc": dataset.paper_auc.get(soft_or_hard),
-            "samples": {
-                "train": len(dataset.train),
-                "heldout": len(normals) if normals is not None else 0,
-                "normal": int((labels == 0).sum()),
-                "anomalous": int((labels == 1).sum()),
-            },
+            **outcome.compose(config, dataset, state, scores, localized.result),
             "transferred_arrays": self.transferred,
-            "radii": {name: float(r) for name, r in state.radii.items()},
             "seconds": self.seconds,
             "memory": {
                 "estimate_bytes": max((found.peak for found in self.estimates), default=None),
                 "peak_bytes": memory.peak(),
             },
-            "sha256": _sha256(state, scores),
             "config_hash": configs.digest(config),
             "config": configs.as_dict(config),
             **results.circumstances(),
         }
         _detector(config, dataset, state, normals, scale, localized).save(self.workdir / DETECTOR)
         if "test" in scores and not localized.result:
-            examples.write(self.workdir, dataset.test, examples.chosen(scores["test"].combined, labels))
+            chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
+            examples.write(self.workdir, dataset.test, chosen)
         results.write_json(self.workdir / results.RESULT, result)
         report.write(self.workdir)
         return result
@@ -280,19 +256,6 @@ def _detector(config, dataset: data.Dataset, state, normals, scale, localized: l
         description=dataset.description,
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
     )
-
-
-def _planted(normal: evaluate.Scores, planted: evaluate.Scores, split: data.Split) -> dict[str, dict]:
-    """Held-out videos against the same with made-up anomalies, each kind of them by itself."""
-    kinds = np.array([name.split()[0] for name in split.samples])
-    return {kind: evaluate.contrast(normal, planted.only(kinds == kind)) for kind in np.unique(kinds).tolist()}
-
-
-def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:
-    """One digest over all arrays of the final state and all scores."""
-    found = {name: {"score": s.combined, "layers": s.layers} for name, s in scores.items()}
-    arrays = {"state": jax.device_get(state), **found}
-    return hashlib.sha256(json.dumps(describe(arrays), sort_keys=True).encode()).hexdigest()
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:
