@@ -1,0 +1,91 @@
+"""Scores of frames: means over clips, scaling, videos that are still running, films of them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mocca_jax import film, frames
+from mocca_jax.data import clips, films
+from mocca_jax.errors import UserError
+from mocca_jax.streaming import FrameScorer
+
+
+def timeline_of(lengths, clip_length):
+    videos = [clips.Video(str(i), 0, n) for i, n in enumerate(lengths)]
+    frames = np.zeros((max(lengths), 1, 1, 1), np.uint8)
+    return clips.every_clip(frames, videos, clip_length).timeline
+
+
+def test_a_frame_has_the_mean_of_all_clips_that_contain_it(rng):
+    timeline = timeline_of([7, 4, 12], 4)
+    scores = rng.normal(size=len(timeline.start))
+    expected = []
+    for video, length in enumerate(timeline.lengths):
+        for frame in range(length):
+            inside = (timeline.video == video) & (timeline.start <= frame) & (frame < timeline.start + 4)
+            expected.append(scores[inside].mean())
+    np.testing.assert_allclose(frames.mean_over_clips(scores, timeline), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="3 scores for"):
+        frames.mean_over_clips(scores[:3], timeline)
+
+
+def test_scaling_is_per_video_and_a_constant_video_gives_zeros():
+    values, lengths = np.array([1.0, 3.0, 2.0, 5.0, 5.0]), np.array([3, 2])
+    assert frames.per_video(values, lengths).tolist() == [0, 1, 0.5, 0, 0]
+    assert frames.causal(values, lengths).tolist() == [0, 1, 0.5, 0, 0]
+    assert frames.causal(np.array([4.0, 2.0, 3.0, 9.0]), np.array([4])).tolist() == [0, 0, 0.5, 1]
+
+
+def test_causal_scaling_does_not_know_the_future(rng):
+    values = rng.normal(size=30)
+    whole = frames.causal(values, np.array([30]))
+    np.testing.assert_array_equal(frames.causal(values[:20], np.array([20])), whole[:20])
+
+
+def test_micro_and_macro_are_what_they_say():
+    """Two videos, each perfectly ranked, on scales that do not match."""
+    scores, labels = np.array([1.0, 2.0, 10.0, 20.0, 7.0]), np.array([0, 1, 0, 1, -1])
+    row = frames.table({"x": [scores]}, labels, np.array([2, 3]))["x"]
+    assert row["macro"] == 1.0 and row["micro_unscaled"] == 0.75 and row["micro_per_video"] == 1.0
+
+
+@pytest.mark.parametrize("length", [4, 5, 7, 8, 20])
+def test_scores_of_a_running_video_are_those_of_the_whole(rng, length):
+    video = rng.normal(size=(length, 2, 2, 1))
+
+    def score(clip):
+        return float((clip[0] * clip[-1]).sum())
+
+    scorer = FrameScorer(score, 4)
+    found, widest = [], 0
+    for index, frame in enumerate(video):
+        fresh = scorer.push(frame)
+        assert [i for i, _ in fresh] == [index - scorer.lag] * (index >= scorer.lag)
+        found += fresh
+        widest = max(widest, len(scorer._frames), len(scorer._clips))
+    found += scorer.end()
+    timeline = timeline_of([length], 4)
+    clip_scores = np.array([score(video[s : s + 4]) for s in timeline.start])
+    assert [i for i, _ in found] == list(range(length)) and widest <= 4
+    np.testing.assert_allclose([s for _, s in found], frames.mean_over_clips(clip_scores, timeline))
+    with pytest.raises(ValueError, match="ended after 0 frames"):
+        scorer.end()
+
+
+def test_a_film_shows_the_curve_up_to_the_frame_and_flags_it(tmp_path):
+    pictures = np.full((6, 20, 40, 1), 128, np.uint8)
+    scores, labels = np.array([0.0, 1, 2, 9, 9, 1]), np.array([0, 0, 0, 1, 1, 0])
+    made = list(film.draw(pictures, scores, labels, 5.0, "v"))
+    height = film.WIDTH // 2
+    assert [m.shape for m in made] == [(height + film.CURVE, film.WIDTH, 3)] * 6
+    corners = [tuple(int(c) for c in m[height - 1, -1]) for m in made]
+    assert [corner == film.RED for corner in corners] == [False, False, False, True, True, False]
+    drawn = [int((m[height:] == film.INK).all(-1).sum()) for m in made]
+    assert drawn[0] < drawn[2] < drawn[4]
+    assert films.write(tmp_path / "f.gif", made, 10) == 6
+    with Image.open(tmp_path / "f.gif") as gif:
+        assert gif.n_frames == 6
+    with pytest.raises(UserError, match="holds no finished run"):
+        film.make(tmp_path, "v", tmp_path / "f.gif", 10)
+    with pytest.raises(UserError, match=r"\.gif, \.mp4 or \.avi"):
+        films.write(tmp_path / "f.txt", made, 10)
