@@ -102,7 +102,8 @@ def numbers(workdir: Path) -> dict[str, dict[str, np.ndarray]]:
     with open(workdir / "scores.csv", newline="") as file:
         names, *lines = csv.reader(file)
     for column, name in enumerate(names[2:], 2):
-        found["scores"][name] = np.array([float(line[column]) for line in lines])
+        kind = "p_values" if name == "p_value" else "scores"  # p-values are ranks: they move by whole steps
+        found.setdefault(kind, {})[name] = np.array([float(line[column]) for line in lines])
     return found
 
 
