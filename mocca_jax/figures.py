@@ -17,9 +17,16 @@ Table = dict[str, Any]  # sample: names; label and every score: arrays
 
 
 def read_scores(path: Path) -> Table:
-    """A run's table of scores."""
+    """A run's table of scores.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+        try:
+            rows = list(csv.DictReader(file))
+        except csv.Error as error:
+            raise ValueError(f"{path}: {error}") from error
     table: Table = {"sample": [row["sample"] for row in rows]}
     for name in rows[0] if rows else ():
         if name != "sample":
