@@ -208,8 +208,8 @@ TARGETS: dict[str, Target] = {
     "detector file": Target(_run_files("detector.npz"), Detector.load),
     "checkpoints": Target(_checkpoints, _read_checkpoints),
     "predictions to go on with": Target(_predictions, predict.Rows),
-    "weights, npz": Target(_weights("npz"), _read_weights),
-    "weights, safetensors": Target(_weights("safetensors"), _read_weights),
+    "npz weights": Target(_weights("npz"), _read_weights),
+    "safetensors weights": Target(_weights("safetensors"), _read_weights),
     "exported file": Target(_exported, _read_exported, ValueError),
     "body of a request": Target(_body, _read_body),
 }

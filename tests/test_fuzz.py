@@ -112,6 +112,12 @@ def test_json_of_another_kind_is_damaged(tmp_path, content):
         results.read_json(tmp_path / "result.json")
 
 
+def test_a_table_of_scores_with_an_endless_field_is_damaged(tmp_path):
+    (tmp_path / "scores.csv").write_text("a" * 200_000)
+    with pytest.raises(ValueError, match="scores.csv: field larger"):
+        figures.read_scores(tmp_path / "scores.csv")
+
+
 def test_names_that_no_field_can_have_are_refused():
     with pytest.raises(UserError, match="the stored config is damaged"):
         config.from_dict({"one.class": 1})
