@@ -167,7 +167,6 @@ def fuzz(name: str, target: Target, count: int, start: int, kept: Path) -> dict[
     """
     outcomes: Counter[str] = Counter()
     slowest = 0.0
-    memory = _peak_megabytes()
     TRAP.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "outer" / name.replace(" ", "_")
@@ -176,6 +175,7 @@ def fuzz(name: str, target: Target, count: int, start: int, kept: Path) -> dict[
         files = sorted(path for path in root.rglob("*") if path.is_file())
         valid = {path: path.read_bytes() for path in files}
         target.read(root)  # what is valid must be accepted
+        memory = _peak_megabytes()
 
         def once(changed: Input) -> None:
             nonlocal slowest
