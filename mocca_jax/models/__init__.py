@@ -73,8 +73,10 @@ def init_variables(model: AutoEncoder, image_shape: tuple[int, ...], key: jax.Ar
     A model that normalises nothing still has an (empty) `batch_stats`.
     """
     image, mask = jnp.zeros((2, *image_shape)), jnp.ones(2)
-    # Random numbers take XLA's CPU compiler very long, four times less at this level; their bits are the same.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    # Random numbers take XLA's CPU compiler very long, four times less at this level; their bits are the same. Inside
+    # of another compiled function no such choice is allowed.
+    outermost = not isinstance(key, jax.core.Tracer)
+    options = {"xla_backend_optimization_level": 1} if outermost and jax.default_backend() == "cpu" else None
 
     @functools.partial(jax.jit, compiler_options=options)
     def init(key):
