@@ -8,12 +8,11 @@ holds beside the state, as XLA says, over all devices.
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from experiments.bench.growth import timed
 from experiments.markdown import header, line
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -44,29 +43,15 @@ def main() -> None:
         jitted, state, images = ours.program(config, batch, "reconstruction", ())
         compiled = jitted.lower(state, *images).compile()
         memory[name] = jax.device_count() * compiled.memory_analysis().temp_size_in_bytes
-        steps[name] = stepper(compiled, state, images)
+        steps[name] = ours.stepping(compiled, state, images)
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(1 + options.rounds):
         for name, step in steps.items():
-            times[name].append(1e3 * step())
+            times[name].append(1e3 * timed(step))
     medians = {name: statistics.median(found[1:]) for name, found in times.items()}  # the first warms up
     print("\n".join(header(["fields", "ms per step", "relative", "memory of the step, MB"])))
     for name, median in medians.items():
         print(line([name, f"{median:.0f}", f"{median / medians['as it is']:.2f}", f"{memory[name] / 1e6:.0f}"]))
-
-
-def stepper(compiled: Any, state: Any, images: tuple[Any, Any]) -> Callable[[], float]:
-    """A function that does a step from the state that the last one left, and says how many seconds it took."""
-    import jax
-
-    held = [state]
-
-    def step() -> float:
-        began = time.perf_counter()
-        held[0], _ = jax.block_until_ready(compiled(held[0], *images))
-        return time.perf_counter() - began
-
-    return step
 
 
 if __name__ == "__main__":

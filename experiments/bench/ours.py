@@ -24,6 +24,11 @@ def make(
     compiled, state, images = program(config, batch, stage_name, layers, scores, preprocess)
     if scores:
         return lambda: jax.block_until_ready(compiled(state, *images))
+    return stepping(compiled, state, images)
+
+
+def stepping(compiled, state: Any, images: tuple[Any, Any]) -> Callable[[], object]:
+    """A function that does a step from the state that the last one left, and waits for it."""
     held = [state]
 
     def step():

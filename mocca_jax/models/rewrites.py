@@ -36,7 +36,7 @@ def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _tiny_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`same_conv` on images no larger than the kernel, where XLA's own convolution is up to ten times slower."""
+    """`same_conv` on images no larger than the kernel, where XLA's own convolution is far slower."""
     (height, width), (rows, columns) = kernel.shape[:2], x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (height // 2, height // 2), (width // 2, width // 2), (0, 0)))
     shifted = [padded[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)]
