@@ -67,7 +67,7 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
         of_boundary = [m for (_, method, b), m in groups.items() if (method, b) == ("mocca", boundary)]
         if of_boundary:
             ours = [
-                statistics.mean(at(row, "metrics", "combined", k) for m in of_boundary for row in m)
+                statistics.mean(statistics.mean(at(row, "metrics", "combined", k) for row in m) for m in of_boundary)
                 for k in ("auc", "max_ba")
             ]
             paper = [statistics.mean(column) for column in zip(*MVTEC[boundary].values(), strict=True)]
