@@ -40,7 +40,7 @@ def configure(cpu_devices: int, cache_dir: str | None) -> None:
         jax.config.update("jax_num_cpu_devices", cpu_devices or min(cores, MAX_CPU_DEVICES))
     if cache_dir and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", cache_dir)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs are many
 
 
 def join(coordinator: str, hosts: int, host: int) -> None:

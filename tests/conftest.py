@@ -18,9 +18,10 @@ from tests import runs  # noqa: E402
 
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("MOCCA_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "mocca"))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
 # Whole runs use one of them: eight shares of a core are slow. Tests of many devices make their mesh themselves.
@@ -44,7 +45,9 @@ def parts(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finished(parts, tmp_path_factory) -> Path:
     """Finished runs on whole images, `object`, on patches, `texture`, and on videos, `clip`."""
-    return runs.once(shared(tmp_path_factory) / "finished", lambda folder: runs.make_all(parts, folder))
+    folder = shared(tmp_path_factory) / "finished"
+    folder.mkdir(exist_ok=True)
+    return runs.make_all(parts, folder)
 
 
 def shared(tmp_path_factory) -> Path:

@@ -1,6 +1,7 @@
 """Small finished runs that several test files use."""
 
 import fcntl
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -52,18 +53,21 @@ def clip():
 
 
 def make_all(parts, folder):
-    """Finished runs `object`, `texture` and `clip` in `folder`."""
+    """Finished runs `object`, `texture` and `clip` in `folder`; processes that want them at once share the work."""
+    configs = {"object": quick(parts, "object"), "texture": quick(parts, "texture"), "clip": clip()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
-        for kind in ("object", "texture"):
-            pipeline.run(quick(parts, kind), folder / kind)
-        pipeline.run(clip(), folder / "clip")
+        for others in (fcntl.LOCK_NB, 0):  # first what no other process is making, then all
+            for kind, config in configs.items():
+                with suppress(BlockingIOError):
+                    once(folder / kind, lambda draft, config=config: pipeline.run(config, draft), others)
+    return folder
 
 
-def once(folder, make):
-    """`folder`, made by the first process that asks for it; the others wait."""
+def once(folder, make, others=0):
+    """`folder`, made by the first process that asks for it; the others wait, or get an error with `fcntl.LOCK_NB`."""
     with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | others)
         if not folder.exists():
             draft = folder.with_suffix(".draft")
             draft.mkdir()
