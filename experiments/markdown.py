@@ -1,6 +1,7 @@
 """Markdown of recorded rows: tables, cells, and pages whose tables stand between markers."""
 
 import statistics
+from collections import Counter
 from typing import Any
 
 
@@ -56,9 +57,13 @@ def circumstances(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return []
     hours = sum(row["wall_seconds"] for row in found) / 3600
-    devices = sorted(
-        {f"{row['device']['devices']} {row['device']['kind']} device(s)" for row in found if "device" in row}
-    )
+    devices = Counter(kind_of_device(row) for row in found)
     commits = sorted({str(row["commit"]) for row in found})
-    circumstance = [f"{len(found)} runs, {hours:.1f} hours in all", *devices]
+    where = [f"{count} on {device}" for device, count in sorted(devices.items())]
+    circumstance = [f"{len(found)} runs, {hours:.1f} hours in all", *where]
     return ["", f"{', '.join(circumstance)}; commits {', '.join(commits)}."]
+
+
+def kind_of_device(row: dict[str, Any]) -> str:
+    device = row.get("device")
+    return f"{device['devices']} {device['kind']} device(s)" if device else "a device not recorded"

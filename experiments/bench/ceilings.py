@@ -7,10 +7,11 @@ caches, bytes read and written.
 """
 
 import os
-import time
 from collections.abc import Callable
 
 import numpy as np
+
+from experiments.bench import interleaved
 
 SIDE, REPEATS = 4096, 5
 COPIED = 2**29  # bytes
@@ -54,12 +55,7 @@ def jax_product() -> float:
 def best(call: Callable[[], object]) -> float:
     """Seconds of the fastest of some calls: a ceiling, not a typical time."""
     call()
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return min(times)
+    return min(interleaved.timed(call, REPEATS))
 
 
 if __name__ == "__main__":

@@ -122,11 +122,7 @@ def torch_score(detector, cores: int) -> Callable[[], object] | None:
 def median(call: Callable[[], object], rounds: int) -> tuple[float, float]:
     """Seconds: the median and the 95th percentile, after one call that is not counted."""
     call()
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
+    times = interleaved.timed(call, rounds)
     return statistics.median(times), sorted(times)[int(0.95 * len(times))]
 
 

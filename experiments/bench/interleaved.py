@@ -58,12 +58,17 @@ def serve(step: Callable[[], Callable[[], object]]) -> None:
     call()
     print(time.perf_counter() - began, flush=True)
     for _ in sys.stdin:
-        times = []
-        for _ in range(STEPS):
-            began = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - began)
-        print(statistics.median(times), flush=True)
+        print(statistics.median(timed(call, STEPS)), flush=True)
+
+
+def timed(call: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each of some calls."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def _start(module: str, worker: str) -> subprocess.Popen:
