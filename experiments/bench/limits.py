@@ -16,10 +16,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+
+from experiments.bench import interleaved
 
 TASKS = ("cifar10 auto-encoder", "cifar10 encoder", "mvtec 64", "mvtec 128", "video 8x64x96")
 KINDS = {  # beginnings of the names of XLA's operations
@@ -59,11 +60,7 @@ def measured(task: str) -> dict:
     config, batch, stage, layers = work(task)
     step = ours.make(config, batch, stage, layers)
     step()
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - began)
+    times = interleaved.timed(step, 7)
     shares = traced(step)
     operations = ours.operations(config, batch, stage, layers)
     return {"operations": operations, "seconds": statistics.median(times), "shares": shares}
