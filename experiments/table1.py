@@ -3,10 +3,10 @@
 import itertools
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments import rows, sweep
 from experiments.markdown import circumstances, header, line, mean_and_deviation
@@ -16,7 +16,6 @@ PAPER = {  # Table I; of the baselines on the same auto-encoder the paper gives 
     ("mocca", "soft"): PAPER_SOFT,
     ("mocca", "hard"): PAPER_HARD,
 }
-FIGURES = Path(__file__).parent / "figures"
 METHODS = (("mocca", "soft"), ("mocca", "hard"), ("deep_svdd", "soft"), ("deep_svdd", "hard"), ("dcae", "-"))
 Aucs = dict[tuple[str, int], float]  # by class and seed
 
@@ -62,10 +61,8 @@ def table1_double(found: list[dict[str, Any]]) -> list[str]:
     return [*lines, *circumstances(found)]
 
 
-def figure1(found: list[dict[str, Any]]) -> None:
-    """experiments/figures/table1.png: a mark per class and method."""
-    from matplotlib.figure import Figure
-
+def figure1(found: list[dict[str, Any]]) -> Figure:
+    """A mark per class and method."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for shift, (key, values) in enumerate(aucs_of(found).items()):
@@ -81,8 +78,7 @@ def figure1(found: list[dict[str, Any]]) -> None:
     axes.set(xticks=range(len(CLASSES)), xticklabels=CLASSES, ylabel="AUC (0.5 = chance)")
     axes.set_title("CIFAR-10: the class that is normal, and how well the others are told from it", fontsize=10)
     axes.legend(ncols=3, fontsize=8)
-    FIGURES.mkdir(exist_ok=True)
-    figure.savefig(FIGURES / "table1.png", dpi=110, metadata={"Software": None})
+    return figure
 
 
 def key(row: dict[str, Any]) -> tuple[str, str, str, int]:

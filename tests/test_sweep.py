@@ -108,3 +108,18 @@ def test_the_page_is_up_to_date():
     text = tables.PAGE.read_text()
     for name, make in tables.TABLES.items():
         assert markdown.between_markers(text, name, make(rows.read(sweep.RESULTS / f"{name}.jsonl"))) == text
+
+
+MARKS = {
+    "table1": lambda found: len({table1.key(row)[:3] for row in found}),  # a mean over the seeds
+    "table3": lambda found: len(found) + sum(row["boundary"] == "soft" for row in found),  # its map too
+    "table7": len,
+}
+
+
+@pytest.mark.parametrize("name", tables.FIGURES)
+def test_a_figure_shows_every_row_of_its_table(name):
+    found = rows.read(sweep.RESULTS / f"{name}.jsonl")
+    (axes,) = tables.FIGURES[name](found).axes
+    marked = [line for line in axes.get_lines() if line.get_marker() not in ("", "None")]
+    assert sum(len(line.get_xdata()) for line in marked) == MARKS[name](found)

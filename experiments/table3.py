@@ -1,0 +1,125 @@
+"""Tables III to V and VII, MVTec AD: ours beside the paper's and the baselines', as Markdown and as pictures."""
+
+import statistics
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments.markdown import at, cell, circumstances, header, line
+from experiments.paper import LEATHER, MVTEC
+
+NAMES = {"untrained": "untrained", "reconstruct": "reconstruction error"}
+SCORE, MAP = ("metrics", "combined", "auc"), ("maps", "test", "image_auc")
+DRAWN = (  # method, boundary, what is drawn, its name
+    ("mocca", "soft", SCORE, "mocca, soft"),
+    ("mocca", "hard", SCORE, "mocca, hard"),
+    ("untrained", "-", SCORE, "untrained"),
+    ("reconstruct", "-", SCORE, "reconstruction error"),
+    ("mocca", "soft", MAP, "mocca, soft: largest value of the map"),
+)
+
+
+def table3(found: list[dict[str, Any]]) -> list[str]:
+    """MVTec AD: Tables III (maxBA), IV (AUC) and V (means), with what the maps reach."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in found:
+        groups.setdefault((row["category"], row["method"], row["boundary"]), []).append(row)
+    head = [
+        "category",
+        "what",
+        "n",
+        "AUC",
+        "AP",
+        "maxBA",
+        "paper AUC / maxBA",
+        "pixel AUROC",
+        "AUPRO",
+        "map AUC",
+        "hours",
+    ]
+    lines = header(head)
+    for (category, method, boundary), members in sorted(groups.items(), key=lambda item: order(*item[0])):
+        image = [cell(members, "metrics", "combined", name) for name in ("auc", "ap", "max_ba")]
+        paper = "{:.2f} / {:.2f}".format(*MVTEC[boundary][category]) if method == "mocca" else ""
+        pixels = [cell(members, "maps", "test", name) for name in ("pixel_auroc", "aupro", "image_auc")]
+        what = f"mocca, {boundary}" if method == "mocca" else NAMES[method]
+        hours = f"{sum(row['wall_seconds'] for row in members) / 3600:.2f}"
+        lines.append(line([category, what, str(len(members)), *image, paper, *pixels, hours]))
+    for boundary in ("soft", "hard"):
+        of_boundary = [m for (_, method, b), m in groups.items() if (method, b) == ("mocca", boundary)]
+        if of_boundary:
+            ours = [
+                statistics.mean(statistics.mean(at(row, "metrics", "combined", k) for row in m) for m in of_boundary)
+                for k in ("auc", "max_ba")
+            ]
+            paper = [statistics.mean(column) for column in zip(*MVTEC[boundary].values(), strict=True)]
+            counted = f"mean of {len(of_boundary)} of {len(MVTEC[boundary])}"
+            figures = [f"{ours[0]:.3f}", "", f"{ours[1]:.3f}", f"{paper[0]:.2f} / {paper[1]:.2f} (all)"]
+            lines.append(line([counted, f"mocca, {boundary}", "", *figures, "", "", "", ""]))
+    return [*lines, *circumstances(found)]
+
+
+def table7(found: list[dict[str, Any]]) -> list[str]:
+    """The ablation of layers: maxBA and AUC for each set, beside the paper's on leather."""
+    groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for row in found:
+        groups.setdefault((row["category"], row["layers_used"]), {}).setdefault(row["boundary"], []).append(row)
+    head = [
+        "category",
+        "layers",
+        "n",
+        *(f"{b}, {k}" for b in ("soft", "hard") for k in ("maxBA", "AUC")),
+        "paper, leather, maxBA soft / hard",
+    ]
+    lines = header(head)
+    for (category, layers), members in sorted(groups.items(), key=lambda item: (item[0][0], len(item[0][1]))):
+        cells = [
+            cell(members.get(b, []), "metrics", "combined", k) for b in ("soft", "hard") for k in ("max_ba", "auc")
+        ]
+        paper = "{:.3f} / {:.3f}".format(*LEATHER[layers])
+        count = " to ".join(dict.fromkeys(str(len(members.get(b, []))) for b in ("soft", "hard")))
+        lines.append(line([category, layers, count, *cells, paper]))
+    return [*lines, *circumstances(found)]
+
+
+def figure3(found: list[dict[str, Any]]) -> Figure:
+    """A mark per category, method and seed."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    categories = sorted({row["category"] for row in found})
+    for shift, (method, boundary, path, name) in enumerate(DRAWN):
+        members = [row for row in found if (row["method"], row["boundary"]) == (method, boundary)]
+        points = [(categories.index(row["category"]) + 0.15 * (shift - 2), at(row, *path)) for row in members]
+        if points:
+            axes.plot(*zip(*points, strict=True), "osDv^"[shift], markersize=5, label=name)
+    paper = [sorted(MVTEC[boundary][category][0] for boundary in ("soft", "hard")) for category in categories]
+    heights = [high - low for low, high in paper]
+    places = [index - 0.225 for index in range(len(categories))]  # beside the first two methods
+    axes.bar(places, heights, 0.3, [low for low, _ in paper], color="0.8", zorder=0, label="paper, hard to soft")
+    axes.axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set(xticks=range(len(categories)), xticklabels=categories, ylabel="AUC (0.5 = chance)", ylim=(0, 1.02))
+    axes.set_title("MVTec AD: good images against defective ones; a mark is a seed", fontsize=10)
+    figure.legend(ncols=3, fontsize=8, loc="outside lower center")
+    return figure
+
+
+def figure7(found: list[dict[str, Any]]) -> Figure:
+    """AUC by the layers used, a line per category, boundary and seed."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    curves: dict[tuple[str, str, int], dict[str, float]] = {}
+    for row in found:
+        curves.setdefault((row["category"], row["boundary"], row["seed"]), {})[row["layers_used"]] = at(row, *SCORE)
+    sets = sorted(LEATHER, key=len)
+    for number, ((category, boundary, seed), aucs) in enumerate(sorted(curves.items(), reverse=True)):
+        points = [(index, aucs[layers]) for index, layers in enumerate(sets) if layers in aucs]
+        axes.plot(*zip(*points, strict=True), "osDv^"[number % 5] + "-", label=f"{category}, {boundary}, seed {seed}")
+    axes.axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set(xticks=range(len(sets)), xlabel="layers used", ylabel="AUC (0.5 = chance)")
+    axes.set_xticklabels([f"{layers[0]} to 6" if layers != "6" else "6" for layers in sets])
+    axes.legend(fontsize=8)
+    return figure
+
+
+def order(category: str, method: str, boundary: str) -> tuple:
+    return category, method in NAMES, method, boundary
