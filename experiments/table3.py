@@ -1,15 +1,21 @@
 """Tables III to V and VII, MVTec AD: ours beside the paper's and the baselines', as Markdown and as pictures."""
 
+import itertools
 import statistics
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.markdown import at, cell, circumstances, header, line
+from experiments.markdown import at, cell, circumstances, header, line, mean_and_deviation
 from experiments.paper import LEATHER, MVTEC
 
 NAMES = {"untrained": "untrained", "reconstruct": "reconstruction error"}
 SCORE, MAP = ("metrics", "combined", "auc"), ("maps", "test", "image_auc")
+CANDIDATES = (  # of a run: its score, and the largest value of its map
+    (("made_up_defects", "combined", "auc"), SCORE, "score"),
+    (("maps", "chosen", "image_auc"), MAP, "map"),
+)
+TRAINED = (("mocca", "soft"), ("mocca", "hard"), ("reconstruct", "-"))
 DRAWN = (  # method, boundary, what is drawn, its name
     ("mocca", "soft", SCORE, "mocca, soft"),
     ("mocca", "hard", SCORE, "mocca, hard"),
@@ -42,9 +48,8 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
         image = [cell(members, "metrics", "combined", name) for name in ("auc", "ap", "max_ba")]
         paper = "{:.2f} / {:.2f}".format(*MVTEC[boundary][category]) if method == "mocca" else ""
         pixels = [cell(members, "maps", "test", name) for name in ("pixel_auroc", "aupro", "image_auc")]
-        what = f"mocca, {boundary}" if method == "mocca" else NAMES[method]
         hours = f"{sum(row['wall_seconds'] for row in members) / 3600:.2f}"
-        lines.append(line([category, what, str(len(members)), *image, paper, *pixels, hours]))
+        lines.append(line([category, what_is(method, boundary), str(len(members)), *image, paper, *pixels, hours]))
     for boundary in ("soft", "hard"):
         of_boundary = [m for (_, method, b), m in groups.items() if (method, b) == ("mocca", boundary)]
         if of_boundary:
@@ -56,7 +61,48 @@ def table3(found: list[dict[str, Any]]) -> list[str]:
             counted = f"mean of {len(of_boundary)} of {len(MVTEC[boundary])}"
             figures = [f"{ours[0]:.3f}", "", f"{ours[1]:.3f}", f"{paper[0]:.2f} / {paper[1]:.2f} (all)"]
             lines.append(line([counted, f"mocca, {boundary}", "", *figures, "", "", "", ""]))
-    return [*lines, *circumstances(found)]
+    known = "What a run knows before it sees a test image: AUC on made-up defects -> AUC on the test set."
+    return [*lines, "", known, "", *beforehand(found), *circumstances(found)]
+
+
+def beforehand(found: list[dict[str, Any]]) -> list[str]:
+    """AUC on made-up defects, known before any test image is seen, beside AUC on the test set, means over the seeds.
+
+    For each category and seed the candidate is chosen that finds made-up defects best: a choice without test labels.
+    """
+    names = [f"{what_is(*key)}, {kind}" for key in TRAINED for _, _, kind in CANDIDATES]
+    lines = header(["category", "n", *names, "chosen on made-up defects", "best, chosen with test labels"])
+    for category in sorted({row["category"] for row in found}):
+        members = [row for row in found if row["category"] == category and key_of(row) in TRAINED]
+        columns = []
+        by_seed: dict[int, list[tuple[float, float]]] = {}
+        for key, (known, tested, _) in itertools.product(TRAINED, CANDIDATES):
+            pairs = {row["seed"]: pair_of(row, known, tested) for row in members if key_of(row) == key}
+            pairs = {seed: pair for seed, pair in pairs.items() if None not in pair}
+            columns.append(" -> ".join(f"{statistics.mean(of):.2f}" for of in zip(*pairs.values(), strict=True)))
+            for seed, pair in pairs.items():
+                by_seed.setdefault(seed, []).append(pair)
+        chosen = [max(pairs)[1] for pairs in by_seed.values()]
+        best = [max(auc for _, auc in pairs) for pairs in by_seed.values()]
+        ends = [mean_and_deviation(chosen), mean_and_deviation(best)]
+        lines.append(line([category, str(len(by_seed)), *columns, *ends]))
+    return lines
+
+
+def pair_of(row: dict[str, Any], known: tuple[str, ...], tested: tuple[str, ...]) -> tuple[float | None, float | None]:
+    """AUC on made-up defects and on the test set; None where the row has none."""
+    maps = row.get("maps") or {}
+    chosen = (maps.get("candidates") or {}).get(maps.get("method"))
+    row = {**row, "maps": {**maps, "chosen": chosen}}
+    return at(row, *known), at(row, *tested)
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, str]:
+    return row["method"], row["boundary"]
+
+
+def what_is(method: str, boundary: str) -> str:
+    return f"mocca, {boundary}" if method == "mocca" else NAMES[method]
 
 
 def table7(found: list[dict[str, Any]]) -> list[str]:

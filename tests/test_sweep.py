@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from configs import smoke as smoke_config
-from experiments import grids, markdown, rows, sweep, table1, tables
+from experiments import grids, markdown, rows, sweep, table1, table3, tables
 from mocca_jax import config as configs
 
 
@@ -123,3 +123,14 @@ def test_a_figure_shows_every_row_of_its_table(name):
     (axes,) = tables.FIGURES[name](found).axes
     marked = [line for line in axes.get_lines() if line.get_marker() not in ("", "None")]
     assert sum(len(line.get_xdata()) for line in marked) == MARKS[name](found)
+
+
+def test_what_is_chosen_on_made_up_defects_has_no_look_at_the_test_set():
+    def row(method, made_up, test):
+        known = {"combined": {"auc": made_up}}
+        labels = {"category": "grid", "method": method, "boundary": "soft" if method == "mocca" else "-", "seed": 0}
+        return {**labels, "made_up_defects": known, "metrics": {"combined": {"auc": test}}, "maps": None}
+
+    _, _, cells = table3.beforehand([row("mocca", 0.7, 0.6), row("reconstruct", 0.65, 0.9)])
+    assert [cell.strip() for cell in cells.split("|")[1:-1]][-2:] == ["0.600", "0.900"]
+    assert "0.70 -> 0.60" in cells and "0.65 -> 0.90" in cells
