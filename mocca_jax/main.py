@@ -96,8 +96,18 @@ def parse_flags(argv: list[str]) -> list[str]:
         CONFIG.value.keys  # noqa: B018 (a config file that could not be read raises here)
         return rest
     except (UserError, flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        message = error.args[0] if error.args and isinstance(error, KeyError) else error
-        sys.exit(f"error: {message}")
+        sys.exit(f"error: {_plain(error)}")
+
+
+def _plain(error: Exception) -> str:
+    """The message: the innermost of errors that wrap errors; without a trace where a preset is unknown."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    if isinstance(error, KeyError):
+        return f"the config has no field {error.args[0]}"
+    message = str(error)
+    trace, _, last = message.rpartition("\nValueError: ")  # what a config's `get_config` said
+    return f"{trace.partition(': Error whilst')[0]}: {last.strip()}" if "Traceback" in trace else message
 
 
 def run() -> None:

@@ -153,7 +153,11 @@ def test_an_interrupted_run_ends_bit_identical(finished, tmp_path, stage, signum
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (["--config.normal_clas=1"], "normal_class"),
+        (
+            ["--config.normal_clas=1"],
+            'error: the config has no field \'normal_clas\'\nDid you mean "normal_class" instead of "normal_clas"?',
+        ),
+        (["--config.learning=1"], "error: the config has no field 'learning'\n"),
         (["--config.nu=0"], "nu = 0: the soft boundary divides by nu"),
         (["--config.nu=1.5"], "nu = 1.5: must be a number from 0 to 1"),
         (["--config.layers=(0,9)"], "not [9]"),
@@ -178,6 +182,12 @@ def test_a_wrong_command_gets_one_message_and_leaves_nothing(tmp_path, flags, sa
     assert "Traceback" not in refused.stderr
     assert len(refused.stderr.splitlines()) < 25
     assert not workdir.exists()
+
+
+def test_a_preset_that_there_is_not_is_told_in_one_line(tmp_path):
+    refused = execute(tmp_path / "run", config="configs/mvtec.py:gird")
+    said = "unknown category 'gird' of MVTec AD; did you mean 'grid'?"
+    assert refused.stderr == f"error: flag --config=configs/mvtec.py:gird: {said}\n"
 
 
 def test_a_config_file_that_is_not_there_is_named(tmp_path):
