@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -101,7 +102,7 @@ def best_number() -> int:
 
 def chosen(jobs: list[Job], only: str) -> list[Job]:
     """Jobs whose labels have the wanted values."""
-    for condition in filter(None, only.split(",")):
+    for condition in filter(None, re.split(r",(?=\w+=)", only)):  # values may hold commas
         name, _, values = condition.partition("=")
         known = {str(job.labels[name]) for job in jobs if name in job.labels}
         if not known & set(values.split("|")):

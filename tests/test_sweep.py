@@ -54,6 +54,11 @@ def test_the_five_models_of_a_class_share_one_auto_encoder():
         sweep.chosen(jobs + list(grids.table1(0, "")), "class=cow")
 
 
+def test_a_value_to_choose_by_may_hold_commas():
+    (job,) = sweep.chosen(list(grids.table7(0, "")), "category=grid,layers_used=4,5,6,boundary=soft")
+    assert (job.config.category, tuple(job.config.layers), job.config.boundary) == ("grid", (4, 5, 6), "soft")
+
+
 def jobs():
     for boundary in ("soft", "hard"):
         config = smoke_config.get_config()
