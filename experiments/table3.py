@@ -11,15 +11,13 @@ from experiments.paper import LEATHER, MVTEC
 
 NAMES = {"untrained": "untrained", "reconstruct": "reconstruction error"}
 SCORE, MAP = ("metrics", "combined", "auc"), ("maps", "test", "image_auc")
-CANDIDATES = (  # of a run: its score, and the largest value of its map
-    (("made_up_defects", "combined", "auc"), SCORE, "score"),
-    (("maps", "chosen", "image_auc"), MAP, "map"),
-)
+MADE_UP = ("made_up_defects", "combined", "auc")
 ABLATED = {
     "maxBA": ("metrics", "combined", "max_ba"),
     "AUC": SCORE,
-    "AUC on made-up defects": ("made_up_defects", "combined", "auc"),
+    "AUC on made-up defects": MADE_UP,
 }
+KINDS = ("score", "map")  # what a run judges an image by: Eq. 6 or the error, or the largest value of its map
 TRAINED = (("mocca", "soft"), ("mocca", "hard"), ("reconstruct", "-"))
 DRAWN = (  # method, boundary, what is drawn, its name
     ("mocca", "soft", SCORE, "mocca, soft"),
@@ -75,14 +73,14 @@ def beforehand(found: list[dict[str, Any]]) -> list[str]:
 
     For each category and seed the candidate is chosen that finds made-up defects best: a choice without test labels.
     """
-    names = [f"{what_is(*key)}, {kind}" for key in TRAINED for _, _, kind in CANDIDATES]
+    names = [f"{what_is(*key)}, {kind}" for key in TRAINED for kind in KINDS]
     lines = header(["category", "n", *names, "chosen on made-up defects", "best, chosen with test labels"])
     for category in sorted({row["category"] for row in found}):
         members = [row for row in found if row["category"] == category and key_of(row) in TRAINED]
         columns = []
         by_seed: dict[int, list[tuple[float, float]]] = {}
-        for key, (known, tested, _) in itertools.product(TRAINED, CANDIDATES):
-            pairs = {row["seed"]: pair_of(row, known, tested) for row in members if key_of(row) == key}
+        for key, kind in itertools.product(TRAINED, KINDS):
+            pairs = {row["seed"]: pair_of(row, kind) for row in members if key_of(row) == key}
             pairs = {seed: pair for seed, pair in pairs.items() if None not in pair}
             columns.append(" -> ".join(f"{statistics.mean(of):.2f}" for of in zip(*pairs.values(), strict=True)))
             for seed, pair in pairs.items():
@@ -94,12 +92,11 @@ def beforehand(found: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def pair_of(row: dict[str, Any], known: tuple[str, ...], tested: tuple[str, ...]) -> tuple[float | None, float | None]:
+def pair_of(row: dict[str, Any], kind: str) -> tuple[float | None, float | None]:
     """AUC on made-up defects and on the test set; None where the row has none."""
-    maps = row.get("maps") or {}
-    chosen = (maps.get("candidates") or {}).get(maps.get("method"))
-    row = {**row, "maps": {**maps, "chosen": chosen}}
-    return at(row, *known), at(row, *tested)
+    if kind == "score":
+        return at(row, *MADE_UP), at(row, *SCORE)
+    return at(row, "maps", "candidates", at(row, "maps", "method"), "image_auc"), at(row, *MAP)
 
 
 def key_of(row: dict[str, Any]) -> tuple[str, str]:
