@@ -12,11 +12,12 @@ and the one above: 1 is linear. The network's part is linear by construction: st
 import argparse
 import math
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from experiments.bench.interleaved import timed
 
 SIDES = (32, 64, 128, 256)
 LAYERS = ((6,), (5, 6), (4, 5, 6), (3, 4, 5, 6), (0, 1, 2, 3, 4, 5, 6))
@@ -52,7 +53,7 @@ def measured(number: int) -> tuple[list[float], float]:
     with tempfile.TemporaryDirectory() as folder:
         images = generated(Path(folder) / "images.npy", number)
         before = own_memory()
-        times = [timed(call) for call in of_number(images, number, Path(folder))]
+        times = [timed(call, 1)[0] for call in of_number(images, number, Path(folder))]
         return times, own_memory() - before
 
 
@@ -107,7 +108,7 @@ def of_networks() -> None:
     def step_time(side: int, layers: tuple[int, ...], batch: int) -> float:
         step = ours.make(config, rng.random((batch, side, side, 3), np.float32), "one_class", layers)
         step()
-        return 1e3 * min(timed(step) for _ in range(ROUNDS))
+        return 1e3 * min(timed(step, ROUNDS))
 
     print("\n| side, batch 8, layers 4,5,6 | ms per image | per pixel, compared with 32 |\n|---|---|---|")
     times = {side: step_time(side, (4, 5, 6), 8) / 8 for side in SIDES}
@@ -117,12 +118,6 @@ def of_networks() -> None:
     print("\n| layers, 64x64, batch 32 | ms per step |\n|---|---|")
     for layers in LAYERS:
         print(f"| {','.join(map(str, layers))} | {step_time(64, layers, 32):.0f} |", flush=True)
-
-
-def timed(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def own_memory() -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.growth import timed
+from experiments.bench.interleaved import timed
 from experiments.markdown import header, line
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -47,7 +47,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(1 + options.rounds):
         for name, step in steps.items():
-            times[name].append(1e3 * timed(step))
+            times[name].append(1e3 * timed(step, 1)[0])
     medians = {name: statistics.median(found[1:]) for name, found in times.items()}  # the first warms up
     print("\n".join(header(["fields", "ms per step", "relative", "memory of the step, MB"])))
     for name, median in medians.items():
