@@ -15,12 +15,16 @@ from PIL import Image
 
 from configs import folder as folder_config
 from configs import smoke
-from mocca_jax import Detector, exported, folders, models, pipeline, predict, report, results, serve, torch_weights
+from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
-from mocca_jax.checkpoint import Checkpoints
-from mocca_jax.data import check, films, images, incoming, layout, pictures, video_layout
+from mocca_jax.commands import check, predict, serve
+from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
-from mocca_jax.train import TrainState
+from mocca_jax.export import exported
+from mocca_jax.outputs import folders, results
+from mocca_jax.report import page as report
+from mocca_jax.training.checkpoint import Checkpoints
+from mocca_jax.training.step import TrainState
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def _read_weights(root: Path) -> None:
 
 
 def _exported(root: Path) -> None:
-    from mocca_jax import export
+    from mocca_jax.export import artifact as export
 
     export.write(Detector.load(_finished()), root / "model.mocca")
 

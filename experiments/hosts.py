@@ -23,7 +23,7 @@ import numpy as np
 from experiments import rows, soak
 from experiments.markdown import header, line
 from experiments.sweep import RESULTS
-from mocca_jax import bundle
+from mocca_jax.outputs import bundle
 
 SHORT = (
     "--config.reconstruction.epochs=1",

@@ -21,9 +21,15 @@ from scipy.stats import ks_2samp
 from experiments import rows
 from experiments.markdown import header, line
 from experiments.sweep import RESULTS
-from mocca_jax import Detector, data, evaluate, metrics, models, parallel, plots, results, train
+from mocca_jax import Detector, data, models
 from mocca_jax.data import batching, cache
-from mocca_jax.stages import STAGES
+from mocca_jax.method import metrics
+from mocca_jax.outputs import results
+from mocca_jax.report import plots
+from mocca_jax.scoring import evaluate
+from mocca_jax.training import parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 
 LAYERS = (0, 1, 2, 3)
 FIGURE = Path(__file__).parent / "figures" / "figure5.png"

@@ -32,8 +32,10 @@ from absl import logging
 from experiments import rows
 from experiments.grids import FILES, TABLES, Job
 from mocca_jax import config as configs
-from mocca_jax import interrupts, parallel, pipeline, results
+from mocca_jax import pipeline
 from mocca_jax.data import cache
+from mocca_jax.outputs import results
+from mocca_jax.training import interrupts, parallel
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = (

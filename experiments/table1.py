@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments import rows, sweep
 from experiments.markdown import circumstances, header, line, mean_and_deviation
-from mocca_jax.data.cifar10 import CLASSES, PAPER_HARD, PAPER_SOFT
+from mocca_jax.data.sets.cifar10 import CLASSES, PAPER_HARD, PAPER_SOFT
 
 PAPER = {  # Table I; of the baselines on the same auto-encoder the paper gives means only
     ("mocca", "soft"): PAPER_SOFT,

@@ -11,8 +11,9 @@ import argparse
 import numpy as np
 
 from configs import video
-from mocca_jax import data, frames
-from mocca_jax.timeline import Timeline
+from mocca_jax import data
+from mocca_jax.method import frames
+from mocca_jax.method.timeline import Timeline
 
 SIZE, BLOCK, SMOOTHED = (128, 192), 16, 17
 

@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mocca_jax import bundle, evaluate, maps
-from mocca_jax.bundle import MapScale
-from mocca_jax.checkpoint import describe
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
-from mocca_jax.scorer import Scorer
-from mocca_jax.threshold import Calibration, needed
-from mocca_jax.train import TrainState
+from mocca_jax.method.threshold import Calibration, needed
+from mocca_jax.outputs import bundle
+from mocca_jax.outputs.bundle import MapScale
+from mocca_jax.scoring import evaluate, maps
+from mocca_jax.scoring.scorer import Scorer
+from mocca_jax.training.checkpoint import describe
+from mocca_jax.training.step import TrainState
 
 BY = ("score", "map")
 
@@ -132,7 +133,7 @@ class Detector:
             UserError: as the training command.
         """
         from mocca_jax import pipeline
-        from mocca_jax.data import folder
+        from mocca_jax.data.sets import folder
 
         config = config.copy_and_resolve_references()
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:

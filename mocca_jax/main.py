@@ -37,8 +37,10 @@ def main(argv: list[str]) -> None:
 
     import jax
 
-    from mocca_jax import interrupts, parallel, pipeline, results
+    from mocca_jax import pipeline
     from mocca_jax.data import cache
+    from mocca_jax.outputs import results
+    from mocca_jax.training import interrupts, parallel
 
     parallel.configure(CPU_DEVICES.value, str(cache.root() / "xla"))
     try:

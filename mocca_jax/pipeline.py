@@ -16,32 +16,20 @@ import numpy as np
 from absl import logging
 
 from mocca_jax import config as configs
-from mocca_jax import (
-    data,
-    evaluate,
-    examples,
-    folders,
-    handover,
-    interrupts,
-    localize,
-    loop,
-    losses,
-    maps,
-    memory,
-    models,
-    outcome,
-    parallel,
-    report,
-    results,
-    train,
-)
-from mocca_jax.bundle import FILE as DETECTOR
-from mocca_jax.bundle import MapScale
-from mocca_jax.checkpoint import Checkpoints
+from mocca_jax import data, models
 from mocca_jax.data import batching
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
-from mocca_jax.stages import STAGES, Stage
+from mocca_jax.method import losses
+from mocca_jax.outputs import examples, folders, outcome, results
+from mocca_jax.outputs.bundle import FILE as DETECTOR
+from mocca_jax.outputs.bundle import MapScale
+from mocca_jax.report import page as report
+from mocca_jax.scoring import evaluate, localize, maps
+from mocca_jax.training import handover, interrupts, loop, memory, parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.checkpoint import Checkpoints
+from mocca_jax.training.stages import STAGES, Stage
 
 SAMPLES = 4  # kept with the trained model, to compare exported files on
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
-from mocca_jax import parallel  # noqa: E402
+from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 
 # Compiled programs are shared between tests and the processes they start.

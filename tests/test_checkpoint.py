@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mocca_jax import parallel
-from mocca_jax.checkpoint import Checkpoints
 from mocca_jax.errors import UserError
-from mocca_jax.train import TrainState
+from mocca_jax.training import parallel
+from mocca_jax.training.checkpoint import Checkpoints
+from mocca_jax.training.step import TrainState
 
 
 def state(step: int, size: int = 1000) -> TrainState:

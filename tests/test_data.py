@@ -12,7 +12,8 @@ import pytest
 from configs import cifar10 as cifar10_config
 from configs import digits as digits_config
 from mocca_jax import data
-from mocca_jax.data import Split, batching, cache, cifar10, cifar10_files, inputs
+from mocca_jax.data import Split, batching, cache, inputs
+from mocca_jax.data.sets import cifar10, cifar10_files
 from mocca_jax.errors import UserError
 
 

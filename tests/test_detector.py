@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mocca_jax import Detector, bundle, data, pipeline, predict, results, threshold
+from mocca_jax import Detector, data, pipeline
+from mocca_jax.commands import predict
 from mocca_jax.data import incoming
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from mocca_jax.method import threshold
+from mocca_jax.outputs import bundle, results
 from tests.conftest import REPOSITORY
 from tests.runs import clip, quick, save
 

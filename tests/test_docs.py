@@ -6,6 +6,7 @@ import copy
 import importlib
 import pkgutil
 import re
+import runpy
 import sys
 import tomllib
 
@@ -20,7 +21,7 @@ import mocca_jax
 from experiments import made_up_parts
 from mocca_jax import config as configs
 from mocca_jax import main as train_command
-from mocca_jax.data import check
+from mocca_jax.commands import check
 from tests.conftest import REPOSITORY
 from tests.pages import FENCED, PAGES, blocks, commands, links
 
@@ -59,7 +60,7 @@ def test_every_other_command_takes_its_flags(command, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
     monkeypatch.setattr(sys, "argv", [command.module, *command.flags])
     with pytest.raises(Parsed):
-        importlib.import_module(command.module).main()
+        runpy.run_module(command.module, run_name="__main__", alter_sys=False)
 
 
 @pytest.mark.parametrize("command", EXPERIMENTS, ids=lambda c: f"{c.module} {' '.join(c.flags)}")

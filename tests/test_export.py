@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from mocca_jax import Detector, export
+from mocca_jax import Detector
 from mocca_jax.errors import UserError
+from mocca_jax.export import artifact as export
 from tests.conftest import REPOSITORY
 
 
@@ -26,7 +27,7 @@ def test_the_file_answers_as_the_detector_in_a_process_without_flax(finished, tm
     detector = Detector.load(finished / kind)
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     np.save(tmp_path / "in.npy", pictures)
-    shutil.copy(REPOSITORY / "mocca_jax/exported.py", tmp_path / "alone.py")
+    shutil.copy(REPOSITORY / "mocca_jax/export/exported.py", tmp_path / "alone.py")
     script = (
         "import runpy, sys; sys.argv = ['alone.py', 'model.mocca', 'in.npy', 'out.npz']\n"
         "runpy.run_path('alone.py', run_name='__main__')\n"
@@ -58,7 +59,7 @@ def test_a_file_that_differs_is_not_left_behind(finished, tmp_path, monkeypatch)
 
 
 def test_a_damaged_file_is_refused(finished, tmp_path):
-    from mocca_jax import exported
+    from mocca_jax.export import exported
 
     export.write(Detector.load(finished / "object"), tmp_path / "whole")
     with zipfile.ZipFile(tmp_path / "whole") as whole, zipfile.ZipFile(tmp_path / "changed", "w") as changed:

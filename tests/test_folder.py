@@ -13,10 +13,12 @@ from PIL import Image
 from configs import folder as folder_config
 from configs import mvtec as mvtec_config
 from mocca_jax import config as configs
-from mocca_jax import data, pipeline, results
-from mocca_jax.data import augment, check, defects, images, layout, views
+from mocca_jax import data, pipeline
+from mocca_jax.commands import check
+from mocca_jax.data import augment, defects, images, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from mocca_jax.outputs import results
 from tests.runs import save, small
 
 

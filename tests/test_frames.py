@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mocca_jax import film, frames
 from mocca_jax.data import clips, films
 from mocca_jax.errors import UserError
-from mocca_jax.streaming import FrameScorer
+from mocca_jax.method import frames
+from mocca_jax.report import film
+from mocca_jax.scoring.streaming import FrameScorer
 
 
 def timeline_of(lengths, clip_length):

@@ -10,10 +10,13 @@ from hypothesis.errors import HypothesisWarning
 from PIL import Image
 
 from experiments import fuzz, fuzz_targets
-from mocca_jax import archives, config, figures, results, torch_weights
-from mocca_jax.checkpoint import Checkpoints
+from mocca_jax import config, torch_weights
 from mocca_jax.data import images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
+from mocca_jax.files import archives
+from mocca_jax.outputs import results
+from mocca_jax.report import figures
+from mocca_jax.training.checkpoint import Checkpoints
 from tests.runs import save
 
 

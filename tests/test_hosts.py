@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import soak
-from mocca_jax import folders
+from mocca_jax.outputs import folders
 from tests.test_run import epochs, result
 
 # 200 units in batches of 48 over 4 devices: the last batch is short. The rate is so small that rounding cannot grow.

@@ -27,27 +27,26 @@ def imports(path) -> set[str]:
 @pytest.mark.parametrize("name", ["frames", "hypersphere", "losses", "metrics", "scores", "threshold", "timeline"])
 def test_the_method_knows_no_network_data_set_or_file(name):
     allowed = ("collections", "dataclasses", "jax", "numpy", "scipy", "sklearn")
-    each_other = ("mocca_jax.frames", "mocca_jax.metrics", "mocca_jax.timeline.Timeline")
-    found = imports(PACKAGE / f"{name}.py")
-    assert not [i for i in found if i.split(".")[0] not in allowed and i not in each_other]
+    found = imports(PACKAGE / f"method/{name}.py")
+    assert not [i for i in found if i.split(".")[0] not in allowed and not i.startswith("mocca_jax.method.")]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_heavy_libraries_stay_behind_their_fences(path):
     name, found = path.relative_to(PACKAGE).as_posix(), {i.split(".")[0] for i in imports(path)}
     fences = {
-        "orbax": ("checkpoint.py",),
-        "tensorflow_datasets": ("data/cifar10_files.py",),
-        "tensorboardX": ("results.py",),
-        "matplotlib": ("plots.py", "overlays.py"),
+        "orbax": ("training/checkpoint.py",),
+        "tensorflow_datasets": ("data/sets/cifar10_files.py",),
+        "tensorboardX": ("outputs/results.py",),
+        "matplotlib": ("report/plots.py", "report/overlays.py"),
         "cv2": ("data/films.py",),
     }
     assert not [library for library, home in fences.items() if library in found and name not in home]
     assert "ml_collections.config_flags" not in imports(path) or name == "main.py"
-    assert "jax.sharding" not in {i.rsplit(".", 1)[0] for i in imports(path)} or name == "parallel.py"
+    assert "jax.sharding" not in {i.rsplit(".", 1)[0] for i in imports(path)} or name == "training/parallel.py"
 
 
-@pytest.mark.parametrize("name", ["train", "loop", "stages", "evaluate", "handover"])
+@pytest.mark.parametrize("name", ["training/step", "training/loop", "training/stages", "scoring/evaluate", "training/handover"])
 def test_training_and_scoring_name_no_data_set(name):
     assert not re.search(r"cifar|mvtec|digits|shanghai", (PACKAGE / f"{name}.py").read_text(), re.IGNORECASE)
 

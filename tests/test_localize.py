@@ -8,9 +8,15 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax import data as datasets
-from mocca_jax import examples, maps, metrics, models, overlays, parallel, pipeline, train
+from mocca_jax import models, pipeline
 from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
+from mocca_jax.method import metrics
+from mocca_jax.outputs import examples
+from mocca_jax.report import overlays
+from mocca_jax.scoring import maps
+from mocca_jax.training import parallel
+from mocca_jax.training import step as train
 from tests.runs import save, small
 from tests.test_folder import own_cache, parts  # noqa: F401 (fixtures)
 

@@ -10,9 +10,11 @@ from jax.extend.core import jaxprs_in_params
 
 from configs import cifar10, mvtec, video
 from experiments.grids import TABLES
-from mocca_jax import accumulation, models, parallel, train
 from mocca_jax import config as configs
-from mocca_jax.stages import STAGES
+from mocca_jax import models
+from mocca_jax.training import accumulation, parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
 from tests.test_parallel import mesh_of
 from tests.test_train import SHAPE, assert_close, copy, prepare

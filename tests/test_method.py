@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mocca_jax import hypersphere, losses, metrics, scores
-from mocca_jax.timeline import Timeline
+from mocca_jax.method import hypersphere, losses, metrics, scores
+from mocca_jax.method.timeline import Timeline
 
 MASK = jnp.ones(4)
 

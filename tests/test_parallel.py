@@ -7,9 +7,12 @@ import pytest
 from jax.sharding import Mesh
 
 from configs import cifar10
-from mocca_jax import data, evaluate, models, parallel, train
+from mocca_jax import data, models
 from mocca_jax.data import batching
-from mocca_jax.stages import STAGES
+from mocca_jax.scoring import evaluate
+from mocca_jax.training import parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 from tests.test_train import assert_close
 
 BATCH = 50  # not divisible by 8: every batch is padded to 56

@@ -13,8 +13,10 @@ import optax
 import pytest
 
 from configs import cifar10
-from mocca_jax import losses, models, scores, torch_weights, train
-from mocca_jax.stages import STAGES
+from mocca_jax import models, torch_weights
+from mocca_jax.method import losses, scores
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
 
 LAYERS = ("layer0", "layer1", "layer2", "layer3")

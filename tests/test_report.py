@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mocca_jax import report
 from mocca_jax.errors import UserError
+from mocca_jax.report import page as report
 
 
 class Page(HTMLParser):

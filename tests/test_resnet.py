@@ -11,9 +11,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import record_resnet
-from mocca_jax import losses, models, torch_weights, train
+from mocca_jax import models, torch_weights
+from mocca_jax.method import losses
 from mocca_jax.models import convolutions, heads, residual
-from mocca_jax.stages import STAGES
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
 
 TOLERANCE = 2e-4

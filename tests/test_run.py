@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mocca_jax import folders, pipeline
+from mocca_jax import pipeline
 from mocca_jax.errors import UserError
+from mocca_jax.outputs import folders
 from tests.conftest import REPOSITORY
 
 LIMIT = 240

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mocca_jax import threshold
+from mocca_jax.method import threshold
 
 
 def test_the_promised_share_of_good_samples_is_kept():

@@ -6,9 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from mocca_jax import handover, models, train
+from mocca_jax import models
 from mocca_jax.errors import UserError
-from mocca_jax.stages import STAGES
+from mocca_jax.training import handover
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 
 SHAPE = (16, 16, 3)
 

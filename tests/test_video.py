@@ -12,10 +12,12 @@ from configs import smoke, video_synthetic
 from configs import video as video_config
 from experiments import sweep, tables
 from mocca_jax import config as configs
-from mocca_jax import hypersphere, models, pipeline, train
-from mocca_jax.data import moving
+from mocca_jax import models, pipeline
+from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
+from mocca_jax.method import hypersphere
 from mocca_jax.models import heads
+from mocca_jax.training import step as train
 from tests.test_video_data import save_frames, small
 
 

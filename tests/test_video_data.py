@@ -7,8 +7,10 @@ from PIL import Image
 
 from configs import video as video_config
 from mocca_jax import data
-from mocca_jax.data import background, batching, clips, films, moving, planted, video_layout
+from mocca_jax.commands import background
+from mocca_jax.data import batching, clips, films, planted, video_layout
 from mocca_jax.data.inputs import Inputs
+from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
 
 

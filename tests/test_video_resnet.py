@@ -13,8 +13,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import record_resnet, record_video
-from mocca_jax import losses, models, torch_weights, train
+from mocca_jax import models, torch_weights
 from mocca_jax.errors import UserError
+from mocca_jax.method import losses
+from mocca_jax.training import step as train
 from tests.conftest import REPOSITORY
 
 TOLERANCE = 2e-4

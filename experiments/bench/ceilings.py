@@ -42,7 +42,7 @@ def jax_product() -> float:
     """Rows spread over a device for each core, as our batches are."""
     import jax
 
-    from mocca_jax import parallel
+    from mocca_jax.training import parallel
 
     parallel.configure(0, None)
     mesh = parallel.make_mesh()

@@ -59,7 +59,7 @@ def our_step(stage_name: str, name: str):
 
     from configs import cifar10
     from experiments.bench import ours
-    from mocca_jax import parallel
+    from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=1 if "1 device" in name else 0, cache_dir=None)
     config = cifar10.get_config()

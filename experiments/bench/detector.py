@@ -54,8 +54,9 @@ def measure(run: Path, rounds: int, cores: int) -> None:
     from PIL import Image
 
     began = time.perf_counter()
-    from mocca_jax import Detector, parallel
+    from mocca_jax import Detector
     from mocca_jax.data import cache
+    from mocca_jax.training import parallel
 
     parallel.configure(0, str(cache.root() / "xla"))
     detector = Detector.load(run)

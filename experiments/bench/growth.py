@@ -69,8 +69,10 @@ def generated(path: Path, number: int) -> np.ndarray:
 
 def of_number(images: np.ndarray, number: int, folder: Path) -> list[Callable[[], object]]:
     """The parts, in the order of the columns."""
-    from mocca_jax import evaluate, metrics, results, threshold
     from mocca_jax.data import Split, batching
+    from mocca_jax.method import metrics, threshold
+    from mocca_jax.outputs import results
+    from mocca_jax.scoring import evaluate
 
     rng = np.random.default_rng(0)
     labels, scores = np.arange(number) % 2, rng.random(number, np.float32)
@@ -99,8 +101,8 @@ def of_networks() -> None:
     """Milliseconds of a one-class step of MVTec AD's network."""
     from configs import mvtec
     from experiments.bench import ours
-    from mocca_jax import parallel
     from mocca_jax.data import cache
+    from mocca_jax.training import parallel
 
     parallel.configure(0, str(cache.root() / "xla"))
     config, rng = mvtec.get_config("bottle"), np.random.default_rng(0)

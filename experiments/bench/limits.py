@@ -54,7 +54,7 @@ def main() -> None:
 def measured(task: str) -> dict:
     """Operations, median seconds and shares of time of a step."""
     from experiments.bench import ours
-    from mocca_jax import parallel
+    from mocca_jax.training import parallel
 
     parallel.configure(0, None)
     config, batch, stage, layers = work(task)

@@ -86,8 +86,10 @@ def step_of(way: str, stage_name: str):
 
     from configs import cifar10
     from experiments.bench import ours
-    from mocca_jax import models, parallel, train
-    from mocca_jax.stages import STAGES as KNOWN
+    from mocca_jax import models
+    from mocca_jax.training import parallel
+    from mocca_jax.training import step as train
+    from mocca_jax.training.stages import STAGES as KNOWN
 
     cores = os.cpu_count()
     parallel.configure(cpu_devices=1 if way == "stacked" else 0, cache_dir=None)

@@ -32,7 +32,7 @@ def main() -> None:
 
     from configs import mvtec
     from experiments.bench import ours
-    from mocca_jax import parallel
+    from mocca_jax.training import parallel
 
     parallel.configure(0, None)
     batch = np.random.default_rng(0).random((32, 64, 64, 3), np.float32)

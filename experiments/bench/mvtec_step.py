@@ -74,8 +74,8 @@ def our_step(task: str, side: int, name: str):
 
     from configs import mvtec
     from experiments.bench import ours
-    from mocca_jax import parallel
     from mocca_jax.data import augment
+    from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=0, cache_dir=None)
     config = mvtec.get_config("bottle")

@@ -6,8 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mocca_jax import evaluate, models, parallel, train
-from mocca_jax.stages import STAGES
+from mocca_jax import models
+from mocca_jax.scoring import evaluate
+from mocca_jax.training import parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
 
 
 def unchanged(raw: jax.Array, key: jax.Array) -> jax.Array:

@@ -79,7 +79,7 @@ def our_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str)
 
     from configs import video
     from experiments.bench import ours
-    from mocca_jax import parallel
+    from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=0, cache_dir=None)
     config = video.get_config()

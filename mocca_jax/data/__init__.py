@@ -16,7 +16,7 @@ import numpy as np
 from mocca_jax.config import DATA_FIELDS
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
-from mocca_jax.timeline import Timeline
+from mocca_jax.method.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -93,4 +93,4 @@ def load(config) -> Dataset:
     """
     if config.data not in DATA_FIELDS:
         raise ValueError(f"unknown data set {config.data!r}; known: {', '.join(map(repr, DATA_FIELDS))}")
-    return importlib.import_module(f"mocca_jax.data.{config.data}").load(config)
+    return importlib.import_module(f"mocca_jax.data.sets.{config.data}").load(config)

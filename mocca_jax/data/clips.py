@@ -8,7 +8,7 @@ import numpy as np
 from mocca_jax.data import Dataset, Split, planted
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.timeline import Timeline
+from mocca_jax.method.timeline import Timeline
 
 LEAST_PARTS = 4  # clips in a lone training video before its end is held out
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.models import blocks, residual
-from mocca_jax.ordering import after
+from mocca_jax.models.ordering import after
 
 PRODUCTS = (blocks.Conv, blocks.Dense, residual.Conv, residual.TransposedConv)
 BLOCKS = (residual.Residual, residual.Downsample, residual.Upsample)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mocca_jax import archives
 from mocca_jax.errors import UserError
+from mocca_jax.files import archives
 from mocca_jax.torch_weights.lenet import lenet_variables
 from mocca_jax.torch_weights.resnet import resnet_variables
 from mocca_jax.torch_weights.video import video_variables

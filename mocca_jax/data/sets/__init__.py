@@ -1,0 +1,1 @@
+"""The data sets: each module has `load(config) -> Dataset` and is named by `config.data`."""

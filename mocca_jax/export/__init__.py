@@ -1,0 +1,1 @@
+"""A detector as one file that runs without this package."""

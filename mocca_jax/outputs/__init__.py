@@ -1,0 +1,1 @@
+"""The files of a run: what is in its folder, and what each file holds."""

@@ -1,0 +1,69 @@
+"""What was found out about a data set, as `result.json` holds it."""
+
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from mocca_jax import data
+from mocca_jax.outputs import results
+from mocca_jax.scoring import evaluate
+from mocca_jax.training import step as train
+from mocca_jax.training.checkpoint import describe
+
+
+def compose(
+    config, dataset: data.Dataset, state: train.TrainState, scores: dict[str, evaluate.Scores], maps: dict | None
+) -> dict[str, Any]:
+    """The part of the result that follows from the data, the final state and the scores.
+
+    Args:
+        scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `defects` (made up).
+        maps: what was found out by anomaly maps; None: no maps.
+    """
+    test, heldout, defects = (scores.get(name) for name in ("test", "heldout", "defects"))
+    truth = labels(dataset)
+    comparable = test and {0, 1} <= set(np.unique(truth))
+    normals = heldout.combined if heldout else None
+    planted = defects and dataset.defects.timeline is not None
+    return {
+        "description": dataset.description,
+        "boundary": config.boundary,
+        "layers": list(config.layers),
+        "seed": config.seed,
+        "metrics": evaluate.measure(test, truth) if comparable else {},
+        "frames": evaluate.measure_frames(test, dataset.test) if comparable and dataset.test.timeline else {},
+        "made_up_defects": evaluate.contrast(heldout, defects) if defects else {},
+        "planted": _planted(heldout, defects, dataset.defects) if planted else {},
+        "threshold": results.threshold(normals, test, truth, config),
+        "maps": maps,
+        "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
+        "samples": {
+            "train": len(dataset.train),
+            "heldout": len(heldout.combined) if heldout else 0,
+            "normal": int((truth == 0).sum()),
+            "anomalous": int((truth == 1).sum()),
+        },
+        "radii": {name: float(radius) for name, radius in state.radii.items()},
+        "sha256": _sha256(state, scores),
+    }
+
+
+def labels(dataset: data.Dataset) -> np.ndarray:
+    """Of the test samples, 1 = anomalous; empty where there is no test set."""
+    return np.asarray(dataset.test.labels) if dataset.test else np.zeros(0, np.int32)
+
+
+def _planted(normal: evaluate.Scores, planted: evaluate.Scores, split: data.Split) -> dict[str, dict]:
+    """Held-out videos against the same with made-up anomalies, each kind of them by itself."""
+    kinds = np.array([name.split()[0] for name in split.samples])
+    return {kind: evaluate.contrast(normal, planted.only(kinds == kind)) for kind in np.unique(kinds).tolist()}
+
+
+def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:
+    """One digest over all arrays of the final state and all scores."""
+    found = {name: {"score": s.combined, "layers": s.layers} for name, s in scores.items()}
+    arrays = {"state": jax.device_get(state), **found}
+    return hashlib.sha256(json.dumps(describe(arrays), sort_keys=True).encode()).hexdigest()

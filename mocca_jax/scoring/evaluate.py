@@ -1,0 +1,139 @@
+"""Scoring: encoder over a split -> distances -> scores of units -> scores of samples -> metrics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from mocca_jax.data import Split, batching
+from mocca_jax.method import frames, losses, metrics, scores
+from mocca_jax.models import AutoEncoder, lookup
+from mocca_jax.training import parallel
+from mocca_jax.training.stages import Stage
+from mocca_jax.training.step import TrainState, distances, features_of
+
+RECONSTRUCTION = "reconstruction"
+ONE_CLASS = "one_class"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sample scores `[S]` (larger = more anomalous): combined, and its parts: each layer's own.
+
+    Where a stage decodes and has centroids, `layers` also holds `one_class` (Eq. 6) and `reconstruction`.
+    """
+
+    combined: np.ndarray
+    layers: dict[str, np.ndarray]
+    terms: tuple[np.ndarray, ...] = ()  # what `combined` is the sum of, where it is one
+
+    def only(self, which: np.ndarray) -> "Scores":
+        """Of the samples where `which [S]` is True."""
+        layers = {name: values[which] for name, values in self.layers.items()}
+        return Scores(self.combined[which], layers, tuple(term[which] for term in self.terms))
+
+
+def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, image, mask) -> dict[str, jax.Array]:
+    """What a trained model says of units: `{name: [B]}`, larger = more anomalous. Pure.
+
+    Each layer's term of Eq. 6 and their mean, `one_class`, where the stage has centroids; the `reconstruction` error
+    where it decodes.
+    """
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
+    parts = {}
+    if stage.has_centroids:
+        found = distances(features_of(sown), state.centroids)
+        parts = scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm)
+        parts[ONE_CLASS] = scores.combine(parts)
+    return parts | ({RECONSTRUCTION: losses.reconstruction_error(made, image)} if stage.decodes else {})
+
+
+def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
+    """A compiled `(state, raw, mask) -> {name: [B]}`: `unit_scores` of raw units."""
+    score = make_program(model, stage, preprocess, config)
+    # The optimiser's state, which scoring does not use, stays out of the program.
+    return lambda state, raw, mask: score(state.replace(opt_state=()), raw, mask)
+
+
+def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
+    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time."""
+
+    @jax.jit
+    def score(state, raw, mask):
+        return unit_scores(model, stage, config, state, preprocess(raw, jax.random.wrap_key_data(state.rng)), mask)
+
+    return score
+
+
+def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh) -> Scores:
+    """The scores of a split's samples."""
+    found: dict[str, list[np.ndarray]] = {}
+    padded = parallel.padded(config.batch_size, mesh)
+    state = parallel.replicate(state.replace(opt_state=()), mesh)
+    for batch in batching.in_order(split, config.batch_size, padded, parallel.own_rows(padded, mesh)):
+        scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
+        for name, values in scored.items():
+            found.setdefault(name, []).append(values[: batch.units])
+    units = {name: np.concatenate(parts) for name, parts in found.items()}
+    return of_samples(units, aggregate, split.timeline or split.sample_of_unit, config)
+
+
+def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> Scores:
+    """Scores of units -> scores of samples.
+
+    Args:
+        units: what `unit_scores` gives, over all units.
+        aggregate: a name in `scores.AGGREGATES`; `where` is its second argument.
+        config: says which part is the score.
+    """
+    to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
+    samples = {name: to_samples(np.asarray(values), where) for name, values in units.items()}
+    combined = samples[RECONSTRUCTION if config.score == RECONSTRUCTION else ONE_CLASS]
+    if RECONSTRUCTION not in samples:
+        samples.pop(ONE_CLASS)
+    return Scores(combined, samples)
+
+
+Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term
+
+
+def scale_of(reference: Scores) -> Scale:
+    """Mean and standard deviation of one-class score and reconstruction error over held-out normal samples."""
+    return {
+        name: (float(reference.layers[name].mean()), float(reference.layers[name].std()))
+        for name in (ONE_CLASS, RECONSTRUCTION)
+    }
+
+
+def standardized(found: Scores, scale: Scale) -> Scores:
+    """Combined = the sum of one-class score and reconstruction error, each in deviations from its mean.
+
+    Differs from the paper, which adds the two after scaling each by its extremes over the test video.
+    """
+    least = np.finfo(np.float32).tiny
+    terms = tuple((found.layers[name] - mean) / max(spread, least) for name, (mean, spread) in scale.items())
+    return Scores(sum(terms), found.layers, terms)
+
+
+def measure(found: Scores, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """AUC, AP and maxBA of the combined score and of each layer's own, over the samples whose label is known."""
+    known = labels >= 0
+    table = {name: metrics.evaluate(labels[known], values[known]) for name, values in found.layers.items()}
+    return {"combined": metrics.evaluate(labels[known], found.combined[known]), **table}
+
+
+def measure_frames(found: Scores, split: Split) -> dict[str, dict[str, float]]:
+    """Frame AUC by scaling (`frames.table`) of one-class score, reconstruction error, their sum, and each layer."""
+    terms = {name: [values] for name, values in found.layers.items()}
+    if found.terms:
+        terms["combined"] = list(found.terms)
+    return frames.table(terms, split.labels, split.timeline.lengths)
+
+
+def contrast(normal: Scores, anomalous: Scores) -> dict[str, dict[str, float]]:
+    """As `measure`, for two sets of scores."""
+    labels = np.repeat([0, 1], [len(normal.combined), len(anomalous.combined)])
+    layers = {name: np.concatenate([values, anomalous.layers[name]]) for name, values in normal.layers.items()}
+    return measure(Scores(np.concatenate([normal.combined, anomalous.combined]), layers), labels)

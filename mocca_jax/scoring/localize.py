@@ -1,0 +1,145 @@
+"""Where the anomalies are: chooses a method on made-up defects, sets the scale on held-out normals, draws the test set.
+
+The test set has no say in either: its masks are looked at once, for the figures in the result.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from mocca_jax.data import Dataset, Split
+from mocca_jax.data.pictures import Pictures
+from mocca_jax.errors import UserError
+from mocca_jax.method import metrics
+from mocca_jax.method import threshold as thresholds
+from mocca_jax.outputs import examples
+from mocca_jax.report import overlays
+from mocca_jax.scoring import evaluate, maps
+
+MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
+EXAMPLES = 16  # made-up defects drawn where there is no test set
+OVERLAYS, MAPS = "overlays", "maps"
+
+
+@dataclass(frozen=True)
+class Localized:
+    """The maps of a run.
+
+    `result`: `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the
+    largest of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
+    figures on the masks of the test set, or None. `largest {split: [S]}`: the largest value of each map. `statistics`:
+    what the chosen method knows of the fit images. Without maps, `result` is None and the others are empty.
+    """
+
+    result: dict[str, Any] | None = None
+    largest: dict[str, np.ndarray] = field(default_factory=dict)
+    statistics: maps.Statistics = field(default_factory=dict)
+
+
+def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scores], workdir: Path) -> Localized:
+    """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
+
+    Args:
+        context: the trained model.
+        dataset: that it was trained on.
+        scores: of the splits `heldout` and `test`, where there are such.
+        workdir: gets `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`).
+    """
+    config = context.config
+    if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
+        return Localized()
+    logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
+    statistics = {name: maps.fit(name, context, dataset.train.pictures) for name in config.maps}
+    made = {name: maps.make(name, context, statistics[name]) for name in config.maps}
+    defects = dataset.defects.pictures
+    candidates, normals, damaged = {}, {}, {}
+    for name, method in made.items():
+        damaged[name] = found = list(method(defects))
+        normals[name] = list(method(dataset.heldout.pictures))
+        labels = np.repeat([0, 1], [len(normals[name]), len(found)])
+        candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
+    chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
+    normal = normals[chosen]
+    largest = {"heldout": _largest(normal), "defects": _largest(damaged[chosen])}
+    ordinary = float(np.median(np.concatenate([found.ravel() for found in normal])))
+    threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha)
+    result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
+    writer = _Writer(workdir, overlays.Scale(ordinary, threshold))
+    if dataset.test is None:
+        writer.all(made[chosen], dataset.defects, np.arange(min(len(defects), config.overlays, EXAMPLES)), None)
+        return Localized(result, largest, statistics[chosen])
+    order = np.argsort(-scores["test"].combined, kind="stable")
+    worth = examples.chosen(scores["test"].combined, np.asarray(dataset.test.labels)) if config.overlays else order[:0]
+    drawn = np.union1d(order[: config.overlays], worth)
+    found = writer.all(made[chosen], dataset.test, drawn, scores["test"].combined)
+    figures = measure(found, dataset.test.pictures)
+    largest["test"] = _largest(found)
+    if figures:
+        figures |= image_auc(found, dataset.test.labels)
+        for kind, label in (("normal", 0), ("anomalous", 1)):
+            of_kind = largest["test"][dataset.test.labels == label]
+            figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
+    return Localized(result | {"test": figures}, largest, statistics[chosen])
+
+
+def _largest(found: list[np.ndarray]) -> np.ndarray:
+    return np.array([values.max() for values in found])
+
+
+def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
+    """AUC of images scored by the largest value of their maps; nothing where all images are of one kind."""
+    both = set(np.unique(labels)) == {0, 1}
+    return {"image_auc": metrics.evaluate(labels, _largest(found))["auc"]} if both else {}
+
+
+def measure(found: list[np.ndarray], pictures: Pictures) -> dict[str, float] | None:
+    """Pixel AUROC and AUPRO over the pictures whose masks are known; None where no pixel of these is anomalous."""
+    masks = [pictures.mask(index) for index in range(len(pictures))]
+    known = [index for index, mask in enumerate(masks) if mask is not None]
+    chosen_maps, chosen_masks = [found[i] for i in known], [masks[i] for i in known]
+    if not any(mask.any() for mask in chosen_masks) or all(mask.all() for mask in chosen_masks):
+        return None
+    step = math.ceil(math.sqrt(sum(mask.size for mask in chosen_masks) / MOST_PIXELS))
+    chosen_maps, chosen_masks = ([x[::step, ::step] for x in of] for of in (chosen_maps, chosen_masks))
+    return {
+        "pixel_auroc": metrics.pixel_auroc(chosen_maps, chosen_masks),
+        "aupro": metrics.aupro(chosen_maps, chosen_masks),
+        "images": len(known),
+        "every_kth_pixel": step,
+    }
+
+
+class _Writer:
+    """Writes maps and overlays into a run's folder, under the samples' names."""
+
+    def __init__(self, workdir: Path, scale: overlays.Scale):
+        self.workdir, self.scale = workdir, scale
+
+    def all(self, method: maps.Maps, split: Split, drawn: np.ndarray, scores: np.ndarray | None) -> list[np.ndarray]:
+        """The maps of a split; those of the samples `drawn` are written."""
+        found, wanted, names = [], set(drawn.tolist()), examples.file_names(split.samples)
+        for index, values in enumerate(method(split.pictures)):
+            found.append(values)
+            if index in wanted:
+                score = None if scores is None else float(scores[index])
+                self._one(names[index], split, index, values, score)
+        return found
+
+    def _one(self, name: str, split: Split, index: int, values: np.ndarray, score: float | None) -> None:
+        rows, columns = split.pictures.sizes[index]
+        picture = split.pictures.images[np.array([index])][0, :rows, :columns]
+        title = split.samples[index] + ("" if score is None else f"   score {score:.4g}")
+        try:
+            for folder, suffix in ((OVERLAYS, ".png"), (MAPS, ".npy")):
+                path = self.workdir / folder / f"{name}{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if folder == MAPS:
+                    np.save(path, values)
+                else:
+                    overlays.draw(path, picture, values, split.pictures.mask(index), self.scale, title)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error}. Scores and checkpoints are untouched.") from error

@@ -1,0 +1,133 @@
+"""Pictures or videos -> scores, by a trained model: the part of a detector that computes.
+
+Batches are padded to powers of two, so that few sizes are ever compiled. Nothing is kept between calls.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mocca_jax import models
+from mocca_jax.data import incoming, views
+from mocca_jax.data.inputs import Inputs, mirrored
+from mocca_jax.errors import UserError
+from mocca_jax.method.timeline import Timeline
+from mocca_jax.scoring import evaluate
+from mocca_jax.training import parallel
+from mocca_jax.training.stages import STAGES
+from mocca_jax.training.step import TrainState
+
+DECODERS = 4  # threads that decode and resize pictures
+
+
+class Scorer:
+    """See `detector.Detector` for the arguments."""
+
+    def __init__(self, config, inputs: Inputs, aggregate: str, state: TrainState, scale: evaluate.Scale):
+        self.config, self.inputs, self.aggregate, self.scale = config, inputs, aggregate, scale
+        self.stage = STAGES[config.stages[-1]]
+        layers = tuple(config.layers) if self.stage.has_centroids else ()
+        self.model = models.build(config, inputs.shape, layers)
+        self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
+        held = jax.device_get(state.replace(opt_state=()))
+        self.state = parallel.replicate(held, self.mesh)
+        self._state_of_one = parallel.replicate(held, self._one)
+        self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
+
+    def scores(self, pictures: Any) -> evaluate.Scores:
+        """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
+        if self.inputs.clip_length:
+            return self._frame_scores(incoming.frames(pictures))
+        return self.of_views(self.prepared(pictures))
+
+    def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
+        """Of pictures that `view` made, some at a time."""
+        units, counts = [], []
+        for chunk in chunks:
+            cut = [self.units_of(raw) for raw in chunk]
+            counts += [len(part) for part in cut]
+            units.append(self.score_units(np.concatenate(cut)))
+        if not units:
+            raise UserError("no pictures were given")
+        parts = {name: np.concatenate([part[name] for part in units]) for name in units[0]}
+        return evaluate.of_samples(parts, self.aggregate, np.repeat(np.arange(len(counts)), counts), self.config)
+
+    def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
+        """Of every frame of one video; no more of it is held than a batch of clips needs."""
+        length, size = self.inputs.clip_length, self.config.batch_size
+        raws = (self.inputs.prepare(frame) for frame in frames)
+        held, units, count = list(islice(raws, length - 1)), [], 0
+        while more := list(islice(raws, size)):
+            held += more
+            frames_at_hand = np.stack(held)
+            clips = np.stack([frames_at_hand[i : i + length] for i in range(len(held) - length + 1)])
+            units.append(self.score_units(clips))
+            count += len(clips)
+            held = held[-(length - 1) :]
+        if not units:
+            raise UserError(f"a video of {len(held)} frames; this model looks at clips of {length}")
+        parts = {name: np.concatenate([part[name] for part in units]) for name in units[0]}
+        total = count + length - 1
+        timeline = Timeline(["video"], np.array([total]), np.zeros(count, np.int64), np.arange(count), length)
+        found = evaluate.of_samples(parts, self.aggregate, timeline, self.config)
+        return evaluate.standardized(found, self.scale) if self.scale else found
+
+    def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
+        """What the network sees of the pictures, a batch at a time."""
+        given = incoming.each(pictures)
+        with ThreadPoolExecutor(DECODERS) as pool:
+            while chunk := list(islice(given, self.config.batch_size)):
+                fits = isinstance(chunk[0], np.ndarray) or len(chunk) == 1
+                yield [self.view(picture) for picture in chunk] if fits else list(pool.map(self.view, chunk))
+
+    def views(self, paths: list[Path]) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
+        """What the network sees of these files; and of those that cannot be read, why."""
+
+        def one(path: Path) -> np.ndarray | UserError:
+            try:
+                return self.view(path)
+            except UserError as error:
+                return error
+
+        with ThreadPoolExecutor(DECODERS) as pool:
+            made = dict(zip(paths, pool.map(one, paths), strict=True))
+        failures = {path: str(error) for path, error in made.items() if isinstance(error, UserError)}
+        return {path: view for path, view in made.items() if path not in failures}, failures
+
+    def view(self, picture: Any) -> np.ndarray:
+        """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
+        try:
+            return self.inputs.prepare(incoming.decoded(picture))
+        except ValueError as error:
+            raise UserError(f"a picture of {error}") from error
+
+    def units_of(self, raw: np.ndarray) -> np.ndarray:
+        """Units `[U, ...]` of one picture that `view` made: itself, or the patches that cover it."""
+        side = self.inputs.patch
+        if not side:
+            return raw[None]
+        raw = mirrored(raw, np.maximum(raw.shape[:2], side))
+        corners = views.patch_corners(np.array([raw.shape[:2]]), side, side)
+        return views.Patches(raw[None], corners, side)[np.arange(len(corners))]
+
+    def score_units(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """`evaluate.unit_scores` of raw units `[U, ...]`, at most a batch of the config at once."""
+        found: list[dict[str, np.ndarray]] = []
+        size = self.config.batch_size
+        for start in range(0, len(raw), size):
+            part = raw[start : start + size]
+            # A single unit, padded to one for each device, would only make the others compute for nothing.
+            mesh, state = (self._one, self._state_of_one) if len(part) == 1 else (self.mesh, self.state)
+            padded = parallel.bucket(len(part), size, mesh)
+            batch = part if len(part) == padded else np.zeros((padded, *raw.shape[1:]), raw.dtype)
+            if batch is not part:
+                batch[: len(part)] = part
+            placed = parallel.shard((batch, (np.arange(padded) < len(part)).astype(np.float32)), mesh)
+            scored = jax.device_get(self._score(state, *placed))
+            found.append({name: values[: len(part)] for name, values in scored.items()})
+        return {name: np.concatenate([part[name] for part in found]) for name in (found[0] if found else ())}
