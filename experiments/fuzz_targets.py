@@ -21,8 +21,10 @@ from mocca_jax.commands import check, predict, serve
 from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.export import exported
+from mocca_jax.files import whole
 from mocca_jax.outputs import folders, results
 from mocca_jax.report import page as report
+from mocca_jax.training import log
 from mocca_jax.training.checkpoint import Checkpoints
 from mocca_jax.training.step import TrainState
 
@@ -109,9 +111,9 @@ def _run_files(*names: str) -> Callable[[Path], None]:
 
 
 def _read_run(root: Path) -> None:
-    config = ConfigDict(results.read_json(_finished() / results.CONFIG))
+    config = ConfigDict(whole.read_json(_finished() / results.CONFIG))
     folders.finished_result(config, root)
-    results.MetricsLog(root).forget("one_class", 0)
+    log.MetricsLog(root).forget("one_class", 0)
     report.write(root)
 
 
@@ -193,11 +195,11 @@ def _read_body(root: Path) -> None:
 
 
 def _config(root: Path) -> None:
-    results.write_json(root / "config.json", configs.as_dict(smoke.get_config()))
+    whole.write_json(root / "config.json", configs.as_dict(smoke.get_config()))
 
 
 def _read_config(root: Path) -> None:
-    config = configs.from_dict(results.read_json(root / "config.json"))
+    config = configs.from_dict(whole.read_json(root / "config.json"))
     configs.check(config)
     models.build(config, (32, 32, 3), tuple(config.layers))
 

@@ -23,6 +23,7 @@ from experiments.markdown import header, line
 from experiments.sweep import RESULTS
 from mocca_jax import Detector, data, models
 from mocca_jax.data import batching, cache
+from mocca_jax.files import whole
 from mocca_jax.method import metrics
 from mocca_jax.outputs import results
 from mocca_jax.report import plots
@@ -52,7 +53,7 @@ def main() -> None:
         labels = dataset.test.labels
         split = {name: (values[labels == 0], values[labels == 1]) for name, values in scores.layers.items()}
         panels |= {f"{method}, {name}": pair for name, pair in split.items()}
-        run = results.read_json(workdir / results.RESULT)
+        run = whole.read_json(workdir / results.RESULT)
         row = {name: run[name] for name in ("description", "boundary", "seed", "commit")}
         row |= {"config_hash": f"{run['config_hash']} figure5", "method": method, "trained_layers": run["layers"]}
         row |= {"layers": {name: told_apart(*pair) for name, pair in split.items()}}

@@ -34,8 +34,9 @@ from experiments.grids import FILES, TABLES, Job
 from mocca_jax import config as configs
 from mocca_jax import pipeline
 from mocca_jax.data import cache
+from mocca_jax.files import whole
 from mocca_jax.outputs import results
-from mocca_jax.training import interrupts, parallel
+from mocca_jax.training import interrupts, log, parallel
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = (
@@ -162,7 +163,7 @@ def work(members: list[Job], runs: Path, path: Path, groups: dict[str, list[Job]
         if shared.exists() and not workdir.exists():
             with draft_of(workdir) as draft:
                 shutil.copytree(shared, draft / STAGE_ONE)
-                results.write_json(draft / results.CONFIG, configs.as_dict(job.config))
+                whole.write_json(draft / results.CONFIG, configs.as_dict(job.config))
         result = pipeline.run(job.config, workdir)
         if (workdir / STAGE_ONE).exists() and not shared.exists():
             with draft_of(shared) as draft:
@@ -183,7 +184,7 @@ def recorded(job: Job, path: Path) -> dict[str, Any] | None:
 
 def distances(workdir: Path) -> dict[str, list[float]]:
     """Mean squared distance of each layer in the first and in the last epoch of training."""
-    path = workdir / results.METRICS
+    path = workdir / log.METRICS
     epochs = [json.loads(line).get("layers") for line in path.read_text().splitlines()] if path.exists() else []
     trained = [layers for layers in epochs if layers]
     return {name: [layers[name]["distance"] for layers in (trained[0], trained[-1])] for name in (trained or [()])[0]}

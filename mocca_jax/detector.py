@@ -9,8 +9,6 @@
 A detector keeps nothing between calls and may be used from several threads.
 """
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,16 +18,15 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mocca_jax.data.inputs import Inputs, mirrored
+from mocca_jax import pipeline
+from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.data.sets import folder
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration, needed
 from mocca_jax.outputs import bundle
-from mocca_jax.outputs.bundle import MapScale
 from mocca_jax.scoring import evaluate, maps
 from mocca_jax.scoring.scorer import Scorer
-from mocca_jax.training.checkpoint import describe
-from mocca_jax.training.step import TrainState
 
 BY = ("score", "map")
 
@@ -51,50 +48,23 @@ class Detector:
     """What a person needs to use a trained model.
 
     Args:
-        config: of the run.
-        inputs: how pictures become the network's input.
-        aggregate: how scores of units become those of samples, a name in `scores.AGGREGATES`.
-        state: variables, centroids and radii.
-        heldout: scores of held-out normal samples; None without such.
-        scale: of the two terms of a combined score.
-        map_scale, map_statistics: of the anomaly maps, where the run made some.
-        map_heldout: the largest value of each held-out picture's map.
-        description: of the data it was trained on.
-        samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
+        trained: what the run found.
         by, alpha: see `load`.
     """
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        inputs: Inputs,
-        aggregate: str,
-        state: TrainState,
-        heldout: np.ndarray | None = None,
-        scale: evaluate.Scale | None = None,
-        map_scale: MapScale | None = None,
-        map_statistics: maps.Statistics | None = None,
-        map_heldout: np.ndarray | None = None,
-        description: str = "",
-        samples: np.ndarray | None = None,
-        by: str = "score",
-        alpha: float | None = None,
-    ):
+    def __init__(self, trained: bundle.Trained, by: str = "score", alpha: float | None = None):
         if by not in BY:
             raise UserError(f"by = {by!r}: it is one of {', '.join(map(repr, BY))}")
-        if by == "map" and map_heldout is None:
+        if by == "map" and trained.map_heldout is None:
             raise UserError("by = 'map': this run made no anomaly maps; leave it out")
-
-        self.config, self.inputs, self.aggregate, self.description = config, inputs, aggregate, description
-        self.samples, self.by = samples, by
-        self.heldout, self.map_heldout, self.scale = heldout, map_heldout, scale or {}
-        decisive = map_heldout if by == "map" else heldout
+        self.trained, self.by = trained, by
+        self.config, self.inputs, self.map_scale = trained.config, trained.inputs, trained.map_scale
+        decisive = trained.map_heldout if by == "map" else trained.heldout
         self.calibration = None
         if decisive is not None:
-            self.calibration = Calibration(decisive, config.alpha if alpha is None else alpha)
-        self.map_scale, self.map_statistics = map_scale, map_statistics or {}
-        self.scorer = Scorer(config, inputs, aggregate, state, self.scale)
-        self._maps = self._map_method() if map_scale else None
+            self.calibration = Calibration(decisive, self.config.alpha if alpha is None else alpha)
+        self.scorer = Scorer(trained.config, trained.inputs, trained.aggregate, trained.state, trained.scale)
+        self._maps = self._map_method() if self.map_scale else None
         if alpha is not None:
             self._decided(np.zeros(1), alpha)  # raises where too few are held out
 
@@ -115,10 +85,10 @@ class Detector:
             UserError: no such run, it has not ended, the file is damaged or of another version; `by` is neither; too
                 few samples were held out for this alpha.
         """
-        held = bundle.load(Path(run))
+        trained = bundle.load(Path(run))
         if formulation:
-            held["config"].formulation = formulation
-        return cls(**held, by=by, alpha=alpha)
+            trained.config.formulation = formulation
+        return cls(trained, by, alpha)
 
     @classmethod
     def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
@@ -132,9 +102,6 @@ class Detector:
         Raises:
             UserError: as the training command.
         """
-        from mocca_jax import pipeline
-        from mocca_jax.data.sets import folder
-
         config = config.copy_and_resolve_references()
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
             place = Path(workdir or temporary)
@@ -158,14 +125,22 @@ class Detector:
         Raises:
             UserError: it cannot be written.
         """
-        bundle.write(Path(path), *bundle.contents(self))
+        bundle.save(Path(path), self.trained)
+
+    @property
+    def description(self) -> str:
+        """Of the data it was trained on."""
+        return self.trained.description
+
+    @property
+    def samples(self) -> np.ndarray | None:
+        """A few raw pictures or clips that it was trained on, `[N, ...]` uint8."""
+        return self.trained.samples
 
     @property
     def digest(self) -> str:
         """SHA-256 of everything that `save` writes."""
-        manifest, arrays = bundle.contents(self)
-        text = json.dumps([manifest, describe(arrays)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return bundle.digest(self.trained)
 
     def score(self, pictures: Any) -> np.ndarray:
         """Anomaly scores `[N]` (paper, Eqs. 6 and 7), larger = more anomalous; the scale differs from model to model.
@@ -265,7 +240,7 @@ class Detector:
 
     def _map_method(self) -> maps.Maps:
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
-        return maps.make(self.map_scale.method, context, self.map_statistics)
+        return maps.make(self.map_scale.method, context, self.trained.map_statistics)
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
 
     from mocca_jax import pipeline
     from mocca_jax.data import cache
-    from mocca_jax.outputs import results
+    from mocca_jax.outputs import table
     from mocca_jax.training import interrupts, parallel
 
     parallel.configure(CPU_DEVICES.value, str(cache.root() / "xla"))
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         message = f"error: this host lost the others: {str(error).splitlines()[0][:200]}"
         _end(message + "\nStart all of them again with the same command: they go on from the last checkpoint.", True)
     if parallel.is_first_host():
-        print(results.table(result))
+        print(table.text(result))
         print(f"written to {WORKDIR.value}")
 
 

@@ -18,15 +18,14 @@ from absl import logging
 from mocca_jax import config as configs
 from mocca_jax import data, models
 from mocca_jax.data import batching
-from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
+from mocca_jax.files import whole
 from mocca_jax.method import losses
-from mocca_jax.outputs import examples, folders, outcome, results
-from mocca_jax.outputs.bundle import FILE as DETECTOR
-from mocca_jax.outputs.bundle import MapScale
+from mocca_jax.outputs import bundle, examples, folders, outcome, results
+from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import evaluate, localize, maps
-from mocca_jax.training import handover, interrupts, loop, memory, parallel
+from mocca_jax.training import handover, interrupts, log, loop, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.checkpoint import Checkpoints
 from mocca_jax.training.stages import STAGES, Stage
@@ -58,7 +57,7 @@ def run(
     workdir = Path(workdir)
     configs.check(config)
     finished = folders.finished_result(config, workdir)
-    done = bool(finished) and (workdir / DETECTOR).exists()
+    done = bool(finished) and (workdir / bundle.FILE).exists()
     parallel.check_same_on_all_hosts(int(done), f"runs in {workdir}, finished or not")
     if done:
         logging.info("%s holds the finished run of this config", workdir)
@@ -86,7 +85,7 @@ class _Run:
         self.config, self.workdir, self.dataset = config, workdir, dataset
         self.stop, self.on_first_step = stop, on_first_step
         self.mesh = parallel.make_mesh()
-        self.log = results.MetricsLog(workdir)
+        self.log = log.MetricsLog(workdir)
         self.seconds: dict[str, float] = {}
         self.transferred: int | None = None
         self.estimates: list[memory.Estimate] = []
@@ -127,7 +126,7 @@ class _Run:
         def on_epoch(epoch: int, means: dict[str, float], state) -> None:
             rate = float(schedule(epoch * steps))
             if parallel.is_first_host():
-                self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **results.nest(means)})
+                self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **log.nest(means)})
 
         plan = loop.Plan(
             stage=stage.name,
@@ -180,6 +179,14 @@ class _Run:
             self.budget("scoring", program, state, shapes, saves=False)
         return program
 
+    def drawn(self, test: evaluate.Scores | None) -> np.ndarray:
+        """The test samples whose anomaly maps are drawn: the most anomalous, and those that the report shows."""
+        most = self.config.get("overlays", 0)
+        if test is None or not most:
+            return np.zeros(0, int)
+        order = np.argsort(-test.combined, kind="stable")
+        return np.union1d(order[:most], examples.chosen(test.combined, outcome.labels(self.dataset)))
+
     def evaluate(self, stage: Stage, state: train.TrainState) -> dict[str, Any]:
         config, dataset = self.config, self.dataset
         began = time.monotonic()
@@ -199,8 +206,11 @@ class _Run:
         if not parallel.is_first_host():
             return {}
         context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
-        localized = localize.run(context, dataset, scores, self.workdir)
+        localized = localize.run(context, dataset, self.drawn(scores.get("test")))
         if localized.result:
+            scale_of_colours = overlays.Scale(localized.result["ordinary"], localized.result["threshold"])
+            tested = scores["test"].combined if dataset.test else None
+            overlays.write(self.workdir, localized.of, localized.kept, scale_of_colours, tested)
             self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
@@ -220,25 +230,25 @@ class _Run:
             "config": configs.as_dict(config),
             **results.circumstances(),
         }
-        _detector(config, dataset, state, normals, scale, localized).save(self.workdir / DETECTOR)
+        bundle.save(self.workdir / bundle.FILE, _trained(config, dataset, state, normals, scale, localized))
         if "test" in scores and not localized.result:
             chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
             examples.write(self.workdir, dataset.test, chosen)
-        results.write_json(self.workdir / results.RESULT, result)
+        whole.write_json(self.workdir / results.RESULT, result)
         report.write(self.workdir)
         return result
 
 
-def _detector(config, dataset: data.Dataset, state, normals, scale, localized: localize.Localized) -> Detector:
+def _trained(config, dataset: data.Dataset, state, normals, scale, localized: localize.Localized) -> bundle.Trained:
     found, fitted = localized.result, dataset.train.pictures or dataset.train
-    return Detector(
+    return bundle.Trained(
         config,
         dataset.inputs,
         dataset.aggregate,
         state,
         heldout=normals,
         scale=scale,
-        map_scale=MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
+        map_scale=bundle.MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
         map_statistics=localized.statistics,
         map_heldout=localized.largest.get("heldout"),
         description=dataset.description,

@@ -16,6 +16,7 @@ from mocca_jax.commands import predict
 from mocca_jax.data import incoming
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from mocca_jax.files import whole
 from mocca_jax.method import threshold
 from mocca_jax.outputs import bundle, results
 from tests.conftest import REPOSITORY
@@ -40,7 +41,7 @@ def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tm
     np.testing.assert_allclose(found.p_value, [float(row["p_value"]) for row in rows])
     np.testing.assert_allclose(found.layers["layer1"], [float(row["layer1"]) for row in rows], rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(
-        found.anomalous, found.score > results.read_json(moved / "result.json")["threshold"]["score"]
+        found.anomalous, found.score > whole.read_json(moved / "result.json")["threshold"]["score"]
     )
     largest = [values.max() for values in detector.anomaly_map(files)]
     np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)

@@ -18,7 +18,7 @@ from mocca_jax.commands import check
 from mocca_jax.data import augment, defects, images, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import results
+from mocca_jax.outputs import table
 from tests.runs import save, small
 
 
@@ -225,7 +225,7 @@ def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(par
     assert lines[0] == "sample,label,score,layer2,layer3,map_largest,p_value"
     assert [line.split(",")[0] for line in lines[1:]] == ["test/good/a.png", "test/scratch/b.png"]
     assert len((tmp_path / "run/scores_heldout.csv").read_text().splitlines()) == 1 + 3
-    assert "that takes 19 held out" in results.table(result)
+    assert "that takes 19 held out" in table.text(result)
 
 
 def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
@@ -237,7 +237,7 @@ def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
     result = pipeline.run(config, tmp_path / "run")
     assert result["metrics"] == {} and result["samples"]["anomalous"] == 0
     assert result["threshold"]["heldout"] == 1
-    assert "need normal and anomalous" in results.table(result)
+    assert "need normal and anomalous" in table.text(result)
 
 
 def test_every_made_up_defect_changes_its_masked_pixels_and_few_others(rng):

@@ -13,8 +13,7 @@ from experiments import fuzz, fuzz_targets
 from mocca_jax import config, torch_weights
 from mocca_jax.data import images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
-from mocca_jax.files import archives
-from mocca_jax.outputs import results
+from mocca_jax.files import archives, whole
 from mocca_jax.report import figures
 from mocca_jax.training.checkpoint import Checkpoints
 from tests.runs import save
@@ -112,7 +111,7 @@ def test_a_mask_whose_pixels_are_damaged_is_named_before_training(tmp_path):
 def test_json_of_another_kind_is_damaged(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
-        results.read_json(tmp_path / "result.json")
+        whole.read_json(tmp_path / "result.json")
 
 
 def test_a_table_of_scores_with_an_endless_field_is_damaged(tmp_path):

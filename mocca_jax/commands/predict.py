@@ -35,7 +35,7 @@ from mocca_jax.config import differences
 from mocca_jax.data import cache, incoming, sources
 from mocca_jax.detector import BY, Detector, Findings
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import results
+from mocca_jax.files import whole
 from mocca_jax.report import overlays
 from mocca_jax.training import parallel
 
@@ -180,8 +180,8 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
     if not stored.exists():
         if any(p for p in output.iterdir() if not p.name.startswith(".")):
             raise UserError(f"--output={output} is not empty and holds no predictions; name a new folder")
-        results.write_json(stored, settings)
-    elif differing := differences(settings, results.read_json(stored)):
+        whole.write_json(stored, settings)
+    elif differing := differences(settings, whole.read_json(stored)):
         raise UserError(
             f"--output={output} holds predictions of another run or with other options:\n  "
             + "\n  ".join(differing)
@@ -206,7 +206,7 @@ class Rows:
     def _go_on(self) -> None:
         """Takes up what was kept, and forgets a torn end."""
         try:
-            kept = results.read_json(self.output / PROGRESS)["bytes"]
+            kept = whole.read_json(self.output / PROGRESS)["bytes"]
             if not 0 <= kept <= (self.output / ROWS).stat().st_size:
                 raise ValueError(f"{kept} bytes are said to be whole")
             os.truncate(self.output / ROWS, kept)
@@ -258,7 +258,7 @@ class Rows:
         except OSError as error:
             raise UserError(f"cannot write {self.output / ROWS}: {error}. The same command goes on later.") from error
         self._bytes += len(text)
-        results.write_json(self.output / PROGRESS, {"bytes": self._bytes})
+        whole.write_json(self.output / PROGRESS, {"bytes": self._bytes})
         self._new = []
 
     def write_table(self) -> tuple[int, int | None]:

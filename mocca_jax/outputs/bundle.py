@@ -3,9 +3,10 @@
 The file is numpy's `.npz`, read without pickling; every array's shape, type and SHA-256 stand in the manifest.
 """
 
+import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import mocca_jax
 from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.files import archives
+from mocca_jax.files import archives, whole
 from mocca_jax.method import normal_features
 from mocca_jax.outputs import results
 from mocca_jax.training.checkpoint import describe
@@ -39,8 +41,38 @@ class MapScale:
     threshold: float
 
 
-def load(run: Path) -> dict[str, Any]:
-    """The arguments of `Detector` for a finished run.
+@dataclass(frozen=True)
+class Trained:
+    """What a run found, as far as it takes to use it: the content of the file.
+
+    Args:
+        config: of the run.
+        inputs: how pictures become the network's input.
+        aggregate: how scores of units become those of samples, a name in `scores.AGGREGATES`.
+        state: variables, centroids and radii.
+        heldout: scores of held-out normal samples; None without such.
+        scale: of the two terms of a combined score.
+        map_scale, map_statistics: of the anomaly maps, where the run made some.
+        map_heldout: the largest value of each held-out picture's map.
+        description: of the data it was trained on.
+        samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
+    """
+
+    config: ConfigDict
+    inputs: Inputs
+    aggregate: str
+    state: TrainState
+    heldout: np.ndarray | None = None
+    scale: dict[str, tuple[float, float]] = field(default_factory=dict)
+    map_scale: MapScale | None = None
+    map_statistics: dict[str, normal_features.Normal] = field(default_factory=dict)
+    map_heldout: np.ndarray | None = None
+    description: str = ""
+    samples: np.ndarray | None = None
+
+
+def load(run: Path) -> Trained:
+    """What a finished run found.
 
     Args:
         run: the run's workdir, wherever it lies now, or its `detector.npz`.
@@ -56,17 +88,17 @@ def load(run: Path) -> dict[str, Any]:
     try:
         config = configs.from_dict(manifest["config"])
         configs.check(config)
-        return {
-            "config": config,
-            "inputs": Inputs.from_dict(manifest["inputs"]),
-            "aggregate": manifest["aggregate"],
-            "state": _state(tree),
+        return Trained(
+            config=config,
+            inputs=Inputs.from_dict(manifest["inputs"]),
+            aggregate=manifest["aggregate"],
+            state=_state(tree),
             **{name: tree.get(name) for name in ARRAYS},
-            "scale": {name: tuple(pair) for name, pair in manifest["scale"].items()},
-            "map_scale": MapScale(**manifest["maps"]) if manifest["maps"] else None,
-            "map_statistics": {n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
-            "description": manifest["description"],
-        }
+            scale={name: tuple(pair) for name, pair in manifest["scale"].items()},
+            map_scale=MapScale(**manifest["maps"]) if manifest["maps"] else None,
+            map_statistics={n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
+            description=manifest["description"],
+        )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} was written by mocca_jax {manifest.get('version')}; this is {mocca_jax.__version__}, which "
@@ -74,26 +106,41 @@ def load(run: Path) -> dict[str, Any]:
         ) from error
 
 
-def contents(detector: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Manifest and arrays of a `Detector`."""
-    state = detector.scorer.state
+def save(path: Path, trained: Trained) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UserError: it could not be written; what was there before is untouched.
+    """
+    write(path, *contents(trained))
+
+
+def digest(trained: Trained) -> str:
+    """SHA-256 of everything that `save` writes."""
+    manifest, arrays = contents(trained)
+    return hashlib.sha256(json.dumps([manifest, describe(arrays)], sort_keys=True).encode()).hexdigest()
+
+
+def contents(trained: Trained) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Manifest and arrays."""
+    state = trained.state
     tree = {
         "params": state.params,
         "batch_stats": state.batch_stats,
         "centroids": state.centroids,
         "radii": state.radii,
-        "maps": {name: vars(normal) for name, normal in detector.map_statistics.items()},
+        "maps": {name: vars(normal) for name, normal in trained.map_statistics.items()},
     }
-    tree |= {name: array for name in ARRAYS if (array := getattr(detector, name)) is not None}
+    tree |= {name: array for name in ARRAYS if (array := getattr(trained, name)) is not None}
     arrays = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
     manifest = {
         "version": mocca_jax.__version__,
-        "config": configs.as_dict(detector.config),
-        "inputs": detector.inputs.as_dict(),
-        "aggregate": detector.aggregate,
-        "scale": detector.scale,
-        "maps": vars(detector.map_scale) if detector.map_scale else None,
-        "description": detector.description,
+        "config": configs.as_dict(trained.config),
+        "inputs": trained.inputs.as_dict(),
+        "aggregate": trained.aggregate,
+        "scale": trained.scale,
+        "maps": vars(trained.map_scale) if trained.map_scale else None,
+        "description": trained.description,
     }
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
@@ -107,7 +154,7 @@ def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -
     text = json.dumps({"format": FORMAT, "arrays": describe(arrays), **manifest}, sort_keys=True)
     held = io.BytesIO()
     np.savez(held, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-    results.write_whole(path, held.getvalue())
+    whole.write_whole(path, held.getvalue())
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

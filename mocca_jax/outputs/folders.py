@@ -7,7 +7,8 @@ from typing import Any
 
 from mocca_jax import config as configs
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import results
+from mocca_jax.files import whole
+from mocca_jax.outputs import results, table
 from mocca_jax.training import parallel
 
 LOCK = ".lock"
@@ -22,7 +23,7 @@ def finished_result(config, workdir: Path) -> dict[str, Any] | None:
         if workdir.is_dir() and any(p for p in workdir.iterdir() if not p.name.startswith(".")):
             raise UserError(f"--workdir={workdir} is not empty and holds no run; name a new folder.")
         return None
-    differing = configs.differences(configs.as_dict(config), results.read_json(stored))
+    differing = configs.differences(configs.as_dict(config), whole.read_json(stored))
     if differing:
         raise UserError(
             f"--workdir={workdir} belongs to a run with another config:\n  " + "\n  ".join(differing) + "\n"
@@ -31,9 +32,9 @@ def finished_result(config, workdir: Path) -> dict[str, Any] | None:
     path = workdir / results.RESULT
     if not path.exists():
         return None
-    result = results.read_json(path)
+    result = whole.read_json(path)
     try:
-        results.table(result)
+        table.text(result)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or remove it to evaluate anew."
@@ -59,7 +60,7 @@ def claim(config, workdir: Path) -> contextlib.AbstractContextManager:
             message = f"another run is working in --workdir={workdir}. Wait for it, or name another folder."
             raise UserError(message) from error
         if not (workdir / results.CONFIG).exists():
-            results.write_json(workdir / results.CONFIG, configs.as_dict(config))
+            whole.write_json(workdir / results.CONFIG, configs.as_dict(config))
         return lock
     except OSError as error:
         raise UserError(f"cannot write to --workdir={workdir}: {error}") from error

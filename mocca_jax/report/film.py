@@ -19,6 +19,7 @@ from mocca_jax import config as configs
 from mocca_jax import data
 from mocca_jax.data import films
 from mocca_jax.errors import UserError
+from mocca_jax.files import whole
 from mocca_jax.outputs import results
 from mocca_jax.report import figures
 
@@ -49,8 +50,8 @@ def make(run: Path, video: str, output: Path, frames_per_second: float) -> int:
     """
     if not (run / results.RESULT).is_file():
         raise UserError(f"{run} holds no finished run")
-    result = results.read_json(run / results.RESULT)
-    dataset = data.load(configs.from_dict(results.read_json(run / results.CONFIG)))
+    result = whole.read_json(run / results.RESULT)
+    dataset = data.load(configs.from_dict(whole.read_json(run / results.CONFIG)))
     if dataset.test is None or dataset.test.timeline is None:
         raise UserError(f"{run} is no run on videos with a test set")
     timeline = dataset.test.timeline

@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mocca_jax.data import Split
+from mocca_jax.errors import UserError
+from mocca_jax.outputs import examples
+
 # From "as ordinary as the median good pixel" (0) over the threshold (1) to twice as far (2): red, green, blue,
 # opacity. Below the threshold the colours are cold, above it warm.
 COLOURS = (
@@ -16,6 +20,7 @@ COLOURS = (
     (2.0, (0.75, 0.0, 0.1, 0.8)),
 )
 INCHES, DOTS = 4.0, 100
+OVERLAYS, MAPS = "overlays", "maps"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,34 @@ class Scale:
     def relative(self, values: np.ndarray) -> np.ndarray:
         """0 at `ordinary`, 1 at `threshold`."""
         return (values - self.ordinary) / max(self.threshold - self.ordinary, 1e-12)
+
+
+def write(run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, scores: np.ndarray | None) -> None:
+    """Writes `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`) into a run's folder.
+
+    Args:
+        run: the folder.
+        split: of the samples, which are pictures.
+        maps: of some of them, by index.
+        scale: of the colours.
+        scores: `[S]`, or None.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    names = examples.file_names(split.samples)
+    for index, values in maps.items():
+        rows, columns = split.pictures.sizes[index]
+        picture = split.pictures.images[np.array([index])][0, :rows, :columns]
+        title = split.samples[index] + ("" if scores is None else f"   score {scores[index]:.4g}")
+        overlay, numbers = run / OVERLAYS / f"{names[index]}.png", run / MAPS / f"{names[index]}.npy"
+        try:
+            for path in (overlay, numbers):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            draw(overlay, picture, values, split.pictures.mask(index), scale, title)
+            np.save(numbers, values)
+        except OSError as error:
+            raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
 
 
 def colours():

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import examples, results
+from mocca_jax.files import whole
+from mocca_jax.outputs import examples, results, table
 from mocca_jax.report import figures
 from mocca_jax.report.figures import Table
+from mocca_jax.training import log
 
 FILE, PLOTS = "report.html", "plots"
 
@@ -69,11 +71,11 @@ def write(run: Path) -> Path:
 
 
 def _write(run: Path) -> Path:
-    result = results.read_json(run / results.RESULT)
+    result = whole.read_json(run / results.RESULT)
     tables = {name: figures.read_scores(run / file) for name, file in results.SCORES.items() if (run / file).is_file()}
     (run / PLOTS).mkdir(exist_ok=True)
-    drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / results.METRICS))
-    results.write_whole(run / FILE, _page(run, result, tables, drawn))
+    drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / log.METRICS))
+    whole.write_whole(run / FILE, _page(run, result, tables, drawn))
     return run / FILE
 
 
@@ -137,7 +139,7 @@ def _lead(result: dict) -> list[str]:
                 else ""
             )
         )
-    if said := results.advice(result):
+    if said := table.advice(result):
         lines.append(f"{said[0].upper()}{said[1:]}.")
     return [f'<p class="lead">{html.escape(lines[0])}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
 

@@ -1,11 +1,10 @@
-"""Where the anomalies are: chooses a method on made-up defects, sets the scale on held-out normals, draws the test set.
+"""Where the anomalies are: chooses a method on made-up defects, sets the scale on held-out normals, measures.
 
 The test set has no say in either: its masks are looked at once, for the figures in the result.
 """
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,12 @@ from absl import logging
 
 from mocca_jax.data import Dataset, Split
 from mocca_jax.data.pictures import Pictures
-from mocca_jax.errors import UserError
 from mocca_jax.method import metrics
 from mocca_jax.method import threshold as thresholds
-from mocca_jax.outputs import examples
-from mocca_jax.report import overlays
-from mocca_jax.scoring import evaluate, maps
+from mocca_jax.scoring import maps
 
 MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
-EXAMPLES = 16  # made-up defects drawn where there is no test set
-OVERLAYS, MAPS = "overlays", "maps"
+EXAMPLES = 16  # made-up defects whose maps are kept where there is no test set
 
 
 @dataclass(frozen=True)
@@ -32,22 +27,25 @@ class Localized:
     `result`: `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the
     largest of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
     figures on the masks of the test set, or None. `largest {split: [S]}`: the largest value of each map. `statistics`:
-    what the chosen method knows of the fit images. Without maps, `result` is None and the others are empty.
+    what the chosen method knows of the fit images. `kept {index: [rows, columns]}`: the maps that were asked for, of
+    samples of `of`, the test set or, without one, the made-up defects. Without maps, `result` is None and the others
+    are empty.
     """
 
     result: dict[str, Any] | None = None
     largest: dict[str, np.ndarray] = field(default_factory=dict)
     statistics: maps.Statistics = field(default_factory=dict)
+    of: Split | None = None
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scores], workdir: Path) -> Localized:
+def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localized:
     """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
 
     Args:
         context: the trained model.
         dataset: that it was trained on.
-        scores: of the splits `heldout` and `test`, where there are such.
-        workdir: gets `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`).
+        wanted: the test samples whose maps are kept.
     """
     config = context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
@@ -68,14 +66,10 @@ def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scor
     ordinary = float(np.median(np.concatenate([found.ravel() for found in normal])))
     threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha)
     result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
-    writer = _Writer(workdir, overlays.Scale(ordinary, threshold))
     if dataset.test is None:
-        writer.all(made[chosen], dataset.defects, np.arange(min(len(defects), config.overlays, EXAMPLES)), None)
-        return Localized(result, largest, statistics[chosen])
-    order = np.argsort(-scores["test"].combined, kind="stable")
-    worth = examples.chosen(scores["test"].combined, np.asarray(dataset.test.labels)) if config.overlays else order[:0]
-    drawn = np.union1d(order[: config.overlays], worth)
-    found = writer.all(made[chosen], dataset.test, drawn, scores["test"].combined)
+        shown = damaged[chosen][: min(config.overlays, EXAMPLES)]
+        return Localized(result, largest, statistics[chosen], dataset.defects, dict(enumerate(shown)))
+    found = list(made[chosen](dataset.test.pictures))
     figures = measure(found, dataset.test.pictures)
     largest["test"] = _largest(found)
     if figures:
@@ -83,7 +77,8 @@ def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scor
         for kind, label in (("normal", 0), ("anomalous", 1)):
             of_kind = largest["test"][dataset.test.labels == label]
             figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
-    return Localized(result | {"test": figures}, largest, statistics[chosen])
+    kept = {index: found[index] for index in wanted.tolist()}
+    return Localized(result | {"test": figures}, largest, statistics[chosen], dataset.test, kept)
 
 
 def _largest(found: list[np.ndarray]) -> np.ndarray:
@@ -111,35 +106,3 @@ def measure(found: list[np.ndarray], pictures: Pictures) -> dict[str, float] | N
         "images": len(known),
         "every_kth_pixel": step,
     }
-
-
-class _Writer:
-    """Writes maps and overlays into a run's folder, under the samples' names."""
-
-    def __init__(self, workdir: Path, scale: overlays.Scale):
-        self.workdir, self.scale = workdir, scale
-
-    def all(self, method: maps.Maps, split: Split, drawn: np.ndarray, scores: np.ndarray | None) -> list[np.ndarray]:
-        """The maps of a split; those of the samples `drawn` are written."""
-        found, wanted, names = [], set(drawn.tolist()), examples.file_names(split.samples)
-        for index, values in enumerate(method(split.pictures)):
-            found.append(values)
-            if index in wanted:
-                score = None if scores is None else float(scores[index])
-                self._one(names[index], split, index, values, score)
-        return found
-
-    def _one(self, name: str, split: Split, index: int, values: np.ndarray, score: float | None) -> None:
-        rows, columns = split.pictures.sizes[index]
-        picture = split.pictures.images[np.array([index])][0, :rows, :columns]
-        title = split.samples[index] + ("" if score is None else f"   score {score:.4g}")
-        try:
-            for folder, suffix in ((OVERLAYS, ".png"), (MAPS, ".npy")):
-                path = self.workdir / folder / f"{name}{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if folder == MAPS:
-                    np.save(path, values)
-                else:
-                    overlays.draw(path, picture, values, split.pictures.mask(index), self.scale, title)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error}. Scores and checkpoints are untouched.") from error

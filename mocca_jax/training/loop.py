@@ -17,9 +17,9 @@ from tqdm import tqdm
 from mocca_jax.config import setting
 from mocca_jax.data import Split, batching
 from mocca_jax.errors import UserError
-from mocca_jax.outputs.results import flatten
 from mocca_jax.training import parallel
 from mocca_jax.training.interrupts import Interrupted, StopRequest
+from mocca_jax.training.log import flatten
 
 READ_BEHIND = 2
 AGREE_EVERY = 16  # steps, with several hosts: how often they ask each other whether to save or to stop

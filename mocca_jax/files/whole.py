@@ -1,0 +1,42 @@
+"""Writing a file whole or not at all; reading JSON that may be damaged."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mocca_jax.errors import UserError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes the file whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises `UserError` when the file cannot be read or is no JSON object."""
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} where an object was written")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}). Restore it, or take another workdir.") from error
+    return found
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        UserError: it cannot be written; what was there before is untouched.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error}. What was there before is untouched.") from error
