@@ -4,6 +4,7 @@ The test set has no say in either: its masks are looked at once, for the figures
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from mocca_jax import console
 from mocca_jax.data import Dataset, Split
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
@@ -58,8 +60,8 @@ def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scor
     defects = dataset.defects.pictures
     candidates, normals, damaged = {}, {}, {}
     for name, method in made.items():
-        damaged[name] = found = list(method(defects))
-        normals[name] = list(method(dataset.heldout.pictures))
+        damaged[name] = found = list(_drawn(method, defects, f"maps by {name}, made-up defects"))
+        normals[name] = list(_drawn(method, dataset.heldout.pictures, f"maps by {name}, held-out images"))
         labels = np.repeat([0, 1], [len(normals[name]), len(found)])
         candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
     chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
@@ -84,6 +86,10 @@ def run(context: maps.Context, dataset: Dataset, scores: dict[str, evaluate.Scor
             of_kind = largest["test"][dataset.test.labels == label]
             figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
     return Localized(result | {"test": figures}, largest, statistics[chosen])
+
+
+def _drawn(method: maps.Maps, pictures: Pictures, what: str) -> Iterator[np.ndarray]:
+    return console.steps(method(pictures), what, len(pictures), "images")
 
 
 def _largest(found: list[np.ndarray]) -> np.ndarray:
@@ -122,7 +128,7 @@ class _Writer:
     def all(self, method: maps.Maps, split: Split, drawn: np.ndarray, scores: np.ndarray | None) -> list[np.ndarray]:
         """The maps of a split; those of the samples `drawn` are written."""
         found, wanted, names = [], set(drawn.tolist()), examples.file_names(split.samples)
-        for index, values in enumerate(method(split.pictures)):
+        for index, values in enumerate(_drawn(method, split.pictures, "maps and overlays")):
             found.append(values)
             if index in wanted:
                 score = None if scores is None else float(scores[index])
