@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from tqdm import tqdm
 
+from mocca_jax import console
 from mocca_jax.data import films, images, video_layout
 from mocca_jax.errors import UserError
 
@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--method", choices=sorted(METHODS), default="mog2")
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--columns", type=int, default=512)
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     try:
         done, skipped = remove(options.folder, options.method, (options.rows, options.columns))
     except (UserError, OSError) as error:
@@ -64,7 +66,7 @@ def remove(folder: Path, method: str, size: tuple[int, int]) -> tuple[int, int]:
         _write(*task, METHODS[method], size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(tqdm(pool.map(one, open_tasks), total=len(open_tasks), desc="background", unit="video", disable=None))
+        list(console.steps(pool.map(one, open_tasks), "background", len(open_tasks), "videos"))
     return len(open_tasks), len(tasks) - len(open_tasks)
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mocca_jax import console
 from mocca_jax.data import images, layout
 from mocca_jax.errors import UserError
 
@@ -33,8 +34,11 @@ def main() -> None:
     """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    console.add_flags(parser)
+    options = parser.parse_args()
+    console.set_up(options.verbosity)
     try:
-        text, problems = report(parser.parse_args().folder)
+        text, problems = report(options.folder)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(text)
@@ -51,7 +55,8 @@ def report(folder: Path) -> tuple[str, int]:
     masks = [m for m in found.masks if m]
     files = [*found.train, *found.test, *masks]
     with ThreadPoolExecutor() as pool:
-        looked = dict(zip(files, pool.map(look, files), strict=True))
+        seen = console.steps(pool.map(look, files), "looking at images", len(files), "files")
+        looked = dict(zip(files, seen, strict=True))
     test = {"normal": 0, "anomalous": 1}
     rows = {"train/good": found.train}
     for name, label in test.items():

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from PIL import Image
 
+from mocca_jax import console
 from mocca_jax.config import differences
 from mocca_jax.data import cache, incoming, sources
 from mocca_jax.detector import BY, Detector, Findings
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--alpha", type=float, help="share of good pictures that may be flagged; default: the run's")
     parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
     parser.add_argument("--overlays", choices=("none", "flagged", "all"), default="none")
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         parallel.configure(0, str(cache.root() / "xla"))
@@ -95,12 +98,12 @@ def predict(
     rows = Rows(output)
     pending = [source for source in found if str(source.path) not in rows.done]
     failures: list[str] = []
-    with tqdm(total=len(found), initial=len(found) - len(pending), unit="file", disable=None) as progress:
+    with console.Phase("scoring", len(found), "files", done=len(found) - len(pending)) as phase:
         for chunk in _chunks(pending, detector.config.batch_size):
             score = _score_video if chunk[0].is_video else _score_pictures
-            failures += score(detector, [source.path for source in chunk], rows, output, drawn)
+            failures += score(detector, [source.path for source in chunk], rows, output, drawn, phase)
             rows.keep()
-            progress.update(len(chunk))
+            phase.update(len(chunk))
     (output / UNREADABLE).unlink(missing_ok=True)
     if failures:
         (output / UNREADABLE).write_text("\n".join(failures) + "\n")
@@ -115,7 +118,9 @@ def _chunks(pending: list[sources.Source], size: int) -> Iterator[list[sources.S
     yield from ([source] for source in pending if source.is_video)
 
 
-def _score_pictures(detector: Detector, paths: list[Path], rows: "Rows", output: Path, drawn: str) -> list[str]:
+def _score_pictures(
+    detector: Detector, paths: list[Path], rows: "Rows", output: Path, drawn: str, phase: console.Phase
+) -> list[str]:
     """Adds the rows of some pictures; returns a line for each that cannot be read."""
     pictures, failures = detector.scorer.views(paths)
     read = [path for path in paths if path in pictures]
@@ -123,15 +128,17 @@ def _score_pictures(detector: Detector, paths: list[Path], rows: "Rows", output:
     return [f"{path}: {reason}" for path, reason in failures.items()]
 
 
-def _score_video(detector: Detector, paths: list[Path], rows: "Rows", output: Path, drawn: str) -> list[str]:
+def _score_video(
+    detector: Detector, paths: list[Path], rows: "Rows", output: Path, drawn: str, phase: console.Phase
+) -> list[str]:
     """Adds a row for every frame of one video; returns a line where it cannot be read."""
     (path,) = paths
     try:
+        frames, count = _counted(incoming.frames(path), phase), 0
         if detector.inputs.clip_length:
-            found = detector.examine(path)
+            found = detector.examine(frames)
             rows.add([(path, frame) for frame in range(len(found.score))], found)
             return []
-        frames, count = incoming.frames(path), 0
         while chunk := list(islice(frames, detector.config.batch_size)):
             names = [(path, count + n) for n in range(len(chunk))]
             _add(detector, names, [detector.view(frame) for frame in chunk], rows, output, drawn)
@@ -140,6 +147,12 @@ def _score_video(detector: Detector, paths: list[Path], rows: "Rows", output: Pa
         rows.drop(path)
         return [f"{path}: {error}"]
     return []
+
+
+def _counted(frames: Iterator[Image.Image], phase: console.Phase) -> Iterator[Image.Image]:
+    for number, frame in enumerate(frames, 1):
+        yield frame
+        phase.update(0, f"frame {number} of this video")
 
 
 def _add(

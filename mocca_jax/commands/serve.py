@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import mocca_jax
+from mocca_jax import console
 from mocca_jax.data import cache, images
 from mocca_jax.detector import BY, Detector, Findings
 from mocca_jax.errors import UserError
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     for name, unit in (("megabytes", "of a body"), ("megapixels", "of a picture"), ("seconds", "for an answer")):
         parser.add_argument(f"--{name}", type=float, default=getattr(Limits, name), help=f"{unit}, at most")
     parser.add_argument("--waiting", type=int, default=Limits.waiting, help="requests at once, at most")
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import uvicorn

@@ -8,8 +8,8 @@ from typing import BinaryIO
 import numpy as np
 from absl import logging
 from PIL import Image
-from tqdm import tqdm
 
+from mocca_jax import console
 from mocca_jax.data import cache, films, images
 from mocca_jax.errors import UserError
 
@@ -33,20 +33,23 @@ def decoded(name: str, sources: Sequence[Source], size: tuple[int, int], gray: b
 
     def build(folder: Path) -> None:
         lengths = []
-        with ThreadPoolExecutor() as pool, open(folder / "frames.npy", "wb+") as out:
+        signs = console.Phase("decoding", len(sources), "videos")
+        with ThreadPoolExecutor() as pool, open(folder / "frames.npy", "wb+") as out, signs as phase:
             _write_header(out, (0, *size, channels))
-            for source in tqdm(sources, desc="decoding videos", unit="video", disable=None):
+            for source in sources:
                 frames = films.frames(source) if isinstance(source, Path) else _images(source, pool)
                 count, sides = 0, set()
                 for picture in frames:
                     sides.add(picture.size)
                     out.write(_pixels(picture, size, gray))
                     count += 1
+                    phase.update(0, f"{sum(lengths) + count} frames")
                 if len(sides) > 1:
                     where = source if isinstance(source, Path) else source[0].parent
                     found = ", ".join(f"{height}x{width}" for width, height in sorted(sides))
                     logging.warning("%s: frames of several sizes (%s); all become %dx%d", where, found, *size)
                 lengths.append(count)
+                phase.update()
             _write_header(out, (sum(lengths), *size, channels))
         np.save(folder / "lengths.npy", np.array(lengths, np.int64))
 

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 from PIL import Image, ImageOps
 
+from mocca_jax import console
 from mocca_jax.data import cache
 from mocca_jax.data.inputs import fitted_pixels, fitted_size, mirrored
 from mocca_jax.errors import UserError
@@ -41,7 +42,7 @@ def decoded(
     Raises:
         UserError: files that cannot be read, all named; no room for the cache.
     """
-    sizes = cache.arrays(f"{name}-sizes-{cache.fingerprint(files)}", lambda: {"sizes": _sizes(files)})["sizes"]
+    sizes = cache.arrays(f"{name}-sizes-{cache.fingerprint(files)}", lambda: {"sizes": _sizes(name, files)})["sizes"]
     broken = [path for path, (rows, _) in zip(files, sizes, strict=True) if rows == 0]
     if broken and not skip:
         raise UserError(_broken_text(broken) + "\nMend or remove them, or pass --config.unreadable=skip.")
@@ -60,10 +61,12 @@ def decoded(
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         with ThreadPoolExecutor() as pool, open(folder / "images.npy", "wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
-            for start in range(0, len(used), CHUNK):
-                rows = range(start, min(start + CHUNK, len(used)))
-                for pixels in pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows):
-                    out.write(mirrored(pixels, canvas).tobytes())
+            with console.Phase(f"decoding {name}", len(used), "images") as phase:
+                for start in range(0, len(used), CHUNK):
+                    rows = range(start, min(start + CHUNK, len(used)))
+                    for pixels in pool.map(lambda r: _pixels(used[r], fitted[r], fit), rows):
+                        out.write(mirrored(pixels, canvas).tobytes())
+                        phase.update()
 
     arrays = cache.built(entry, build)
     return arrays["images"], fitted, kept
@@ -110,7 +113,7 @@ def load_rgb(path: Path | BinaryIO, most_pixels: int | None = None) -> Image.Ima
         return image.convert("RGB")
 
 
-def _sizes(files: Sequence[Path]) -> np.ndarray:
+def _sizes(name: str, files: Sequence[Path]) -> np.ndarray:
     """Rows and columns of each file `[N, 2]`; zeros where it cannot be decoded."""
 
     def sides(path: Path) -> tuple[int, int]:
@@ -121,7 +124,8 @@ def _sizes(files: Sequence[Path]) -> np.ndarray:
         return image.height, image.width
 
     with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(sides, files)), np.int64).reshape(-1, 2)
+        found = console.steps(pool.map(sides, files), f"looking at {name}", len(files), "images")
+        return np.array(list(found), np.int64).reshape(-1, 2)
 
 
 def _broken_text(broken: list[Path]) -> str:

@@ -27,9 +27,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax import export as jax_export
 
 import mocca_jax
+from mocca_jax import console
 from mocca_jax.detector import BY, Detector
 from mocca_jax.errors import UserError
 from mocca_jax.export import onnx as onnx_export
@@ -48,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
     parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
     parser.add_argument("--output", type=Path, required=True, help="the file; it must not exist")
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         worst = export(options.run, options.output, options.by)
@@ -73,6 +77,7 @@ def export(run: Path, output: Path, by: str = "score") -> float:
     draft = output.with_name(f".{output.name}.draft")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        logging.info("writing the program")
         if to_onnx:
             onnx_export.write(detector, draft, picture_shape(detector))
         else:
@@ -148,7 +153,7 @@ def check(detector: Detector, path: Path, answers: Callable[[Path, np.ndarray], 
         UserError: it is above `TOLERANCE`, or the file cannot be run.
     """
     worst = 0.0
-    for count in BATCHES:
+    for count in console.steps(BATCHES, "comparing answers", len(BATCHES), "batches"):
         pictures = _pictures(detector, count)
         worst = max(worst, *_differences(detector, pictures, answers(path, pictures)))
     if not worst <= TOLERANCE:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mocca_jax import config as configs
-from mocca_jax import data
+from mocca_jax import console, data
 from mocca_jax.data import films
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--video", required=True, help="name of a test video")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=12.0)
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     try:
         count = make(options.run, options.video, options.output, options.fps)
     except UserError as error:
@@ -64,7 +66,8 @@ def make(run: Path, video: str, output: Path, frames_per_second: float) -> int:
     scores = figures.read_scores(run / results.SCORES["test"])["score"][first : first + length]
     labels = dataset.test.labels[first : first + length]
     threshold = result["threshold"]["score"] if result["threshold"] else None
-    return films.write(output, draw(pictures, scores, labels, threshold, video), frames_per_second)
+    drawn = console.steps(draw(pictures, scores, labels, threshold, video), "drawing", length, "frames")
+    return films.write(output, drawn, frames_per_second)
 
 
 def draw(

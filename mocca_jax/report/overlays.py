@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mocca_jax import console
 from mocca_jax.data import Split
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import examples
@@ -49,7 +50,7 @@ def write(run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, sc
         UserError: they cannot be written.
     """
     names = examples.file_names(split.samples)
-    for index, values in maps.items():
+    for index, values in console.steps(maps.items(), "overlays", len(maps), "images"):
         rows, columns = split.pictures.sizes[index]
         picture = split.pictures.images[np.array([index])][0, :rows, :columns]
         title = split.samples[index] + ("" if scores is None else f"   score {scores[index]:.4g}")

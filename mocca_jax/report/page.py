@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mocca_jax import console
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.outputs import examples, results, table
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
+    console.add_flags(parser)
     options = parser.parse_args(arguments)
+    console.set_up(options.verbosity)
     try:
         print(f"written to {write(options.run)}")
     except UserError as error:

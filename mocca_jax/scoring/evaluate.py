@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from mocca_jax import console
 from mocca_jax.data import Split, batching
 from mocca_jax.method import frames, losses, metrics, scores
 from mocca_jax.models import AutoEncoder, lookup
@@ -67,15 +68,19 @@ def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callab
     return score
 
 
-def score_split(scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh) -> Scores:
-    """The scores of a split's samples."""
+def score_split(
+    scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh, name: str = "samples"
+) -> Scores:
+    """The scores of a split's samples; `name`: what to call it while it lasts."""
     found: dict[str, list[np.ndarray]] = {}
     padded = parallel.padded(config.batch_size, mesh)
     state = parallel.replicate(state.replace(opt_state=()), mesh)
-    for batch in batching.in_order(split, config.batch_size, padded, parallel.own_rows(padded, mesh)):
-        scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
-        for name, values in scored.items():
-            found.setdefault(name, []).append(values[: batch.units])
+    with console.Phase(f"scoring {name}", len(split), "units") as phase:
+        for batch in batching.in_order(split, config.batch_size, padded, parallel.own_rows(padded, mesh)):
+            scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
+            for part, values in scored.items():
+                found.setdefault(part, []).append(values[: batch.units])
+            phase.update(batch.units)
     units = {name: np.concatenate(parts) for name, parts in found.items()}
     return of_samples(units, aggregate, split.timeline or split.sample_of_unit, config)
 

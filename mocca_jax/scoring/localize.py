@@ -4,12 +4,14 @@ The test set has no say in either: its masks are looked at once, for the figures
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from mocca_jax import console
 from mocca_jax.data import Dataset, Split
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
@@ -56,8 +58,8 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
     defects = dataset.defects.pictures
     candidates, normals, damaged = {}, {}, {}
     for name, method in made.items():
-        damaged[name] = found = list(method(defects))
-        normals[name] = list(method(dataset.heldout.pictures))
+        damaged[name] = found = list(_with_progress(method, defects, f"maps by {name}, made-up defects"))
+        normals[name] = list(_with_progress(method, dataset.heldout.pictures, f"maps by {name}, held-out images"))
         labels = np.repeat([0, 1], [len(normals[name]), len(found)])
         candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
     chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
@@ -69,7 +71,7 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
     if dataset.test is None:
         shown = damaged[chosen][: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, statistics[chosen], dataset.defects, dict(enumerate(shown)))
-    found = list(made[chosen](dataset.test.pictures))
+    found = list(_with_progress(made[chosen], dataset.test.pictures, "maps"))
     figures = measure(found, dataset.test.pictures)
     largest["test"] = _largest(found)
     if figures:
@@ -79,6 +81,10 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
             figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
     kept = {index: found[index] for index in wanted.tolist()}
     return Localized(result | {"test": figures}, largest, statistics[chosen], dataset.test, kept)
+
+
+def _with_progress(method: maps.Maps, pictures: Pictures, what: str) -> Iterator[np.ndarray]:
+    return console.steps(method(pictures), what, len(pictures), "images")
 
 
 def _largest(found: list[np.ndarray]) -> np.ndarray:

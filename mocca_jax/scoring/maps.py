@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from mocca_jax import models
+from mocca_jax import console, models
 from mocca_jax.data import views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
@@ -201,7 +201,8 @@ def _fit(context: Context, fitted: Pictures, own_mean: bool, own_scale: bool) ->
     chosen = np.linspace(0, len(fitted) - 1, used).round().astype(int)
 
     def passes() -> Iterator[dict[str, tuple[jax.Array, jax.Array]]]:
-        for start in range(0, used, size):
+        starts = range(0, used, size)
+        for start in console.steps(starts, "maps: what is normal", len(starts), "batches"):
             rows = chosen[start : start + size]
             raw = np.zeros((parallel.padded(size, mesh), *fitted.images.shape[1:]), fitted.images.dtype)
             raw[: len(rows)] = fitted.images[rows]

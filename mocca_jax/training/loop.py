@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 from absl import logging
-from tqdm import tqdm
 
 from mocca_jax.config import setting
+from mocca_jax.console import Phase
 from mocca_jax.data import Split, batching
 from mocca_jax.errors import UserError
 from mocca_jax.training import parallel
@@ -89,34 +89,35 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
     rows = parallel.own_rows(padded, plan.mesh)
     if done < total:
         shapes = parallel.batch_shapes(padded, plan.train.images.shape[1:], plan.train.images.dtype, plan.mesh)
+        logging.info("stage %s: compiling the training step", plan.stage)
         step = step.lower(state, *shapes).compile()
         plan.on_compiled(step, state, shapes)
-    silent = None if parallel.is_first_host() else True
-    bar = tqdm(total=total, initial=done, desc=plan.stage, unit="step", disable=silent)
     saved_at = time.monotonic()
-    for epoch in range(done // steps, plan.epochs):
-        order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
-        for batch in batching.batches(plan.train, order, batch_size, padded, done % steps, rows):
-            state, metrics = step(state, *parallel.shard((batch.image, batch.mask), plan.mesh))
-            done += 1
-            reader.push(done - 1, batch.units, metrics)
-            plan.on_first_step()
-            bar.update()
-            signum, due = _asked(plan, saved_at) if parallel.hosts() == 1 or done % AGREE_EVERY == 0 else (0, 0)
-            if (signum or due) and done % steps:  # after an epoch's last step its row comes first
-                reader.read_all()
-                clock.read()
+    per_epoch = plan.train.per_epoch
+    images = done // steps * per_epoch + done % steps * batch_size
+    with Phase(plan.stage, plan.epochs * per_epoch, "images", images) as phase:
+        for epoch in range(done // steps, plan.epochs):
+            order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
+            for batch in batching.batches(plan.train, order, batch_size, padded, done % steps, rows):
+                state, metrics = step(state, *parallel.shard((batch.image, batch.mask), plan.mesh))
+                done += 1
+                reader.push(done - 1, batch.units, metrics)
+                plan.on_first_step()
+                phase.update(batch.units)
+                signum, due = _asked(plan, saved_at) if parallel.hosts() == 1 or done % AGREE_EVERY == 0 else (0, 0)
+                if (signum or due) and done % steps:  # after an epoch's last step its row comes first
+                    reader.read_all()
+                    clock.read()
+                    saved_at = _save(plan, state, progress, signum, f"step {done} of {total}")
+            reader.read_all()
+            clock.read()
+            row = progress.end_epoch()
+            phase.note(f"epoch {epoch + 1}/{plan.epochs}", f"loss {row['loss']:.4g}")
+            reader.warn_of_collapse(row)
+            plan.on_epoch(epoch, row, state)
+            signum, due = _asked(plan, saved_at) if epoch + 1 < plan.epochs else (0, 0)
+            if signum or due:
                 saved_at = _save(plan, state, progress, signum, f"step {done} of {total}")
-        reader.read_all()
-        clock.read()
-        row = progress.end_epoch()
-        bar.set_postfix(loss=f"{row['loss']:.4g}")
-        reader.warn_of_collapse(row)
-        plan.on_epoch(epoch, row, state)
-        signum, due = _asked(plan, saved_at) if epoch + 1 < plan.epochs else (0, 0)
-        if signum or due:
-            saved_at = _save(plan, state, progress, signum, f"step {done} of {total}")
-    bar.close()
     clock.read()
     plan.save(state, progress)
     return parallel.fetch(state)

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from mocca_jax import console
 from mocca_jax.errors import UserError
 
 NAME = "cifar10"
@@ -166,7 +167,6 @@ def decode(prepared: Path) -> dict[str, np.ndarray]:
 
 def _decode_split(prepared: Path, split: str):
     import tensorflow_datasets as tfds
-    from tqdm import tqdm
 
     builder = tfds.builder_from_directory(prepared)
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -174,11 +174,13 @@ def _decode_split(prepared: Path, split: str):
     labels = np.empty(len(source), np.uint8)
     ids = []
     chunk = 1000
-    for start in tqdm(range(0, len(source), chunk), desc=f"decoding {split}", unit="k", disable=None):
-        stop = min(start + chunk, len(source))
-        for i, example in enumerate(source.__getitems__(list(range(start, stop))), start=start):
-            with Image.open(io.BytesIO(example["image"]), formats=["PNG"]) as image:
-                images[i] = np.asarray(image)
-            labels[i] = example["label"]
-            ids.append(int(example["id"].decode().rsplit("_", 1)[1]))
+    with console.Phase(f"decoding CIFAR-10, {split}", len(source), "images") as phase:
+        for start in range(0, len(source), chunk):
+            stop = min(start + chunk, len(source))
+            for i, example in enumerate(source.__getitems__(list(range(start, stop))), start=start):
+                with Image.open(io.BytesIO(example["image"]), formats=["PNG"]) as image:
+                    images[i] = np.asarray(image)
+                labels[i] = example["label"]
+                ids.append(int(example["id"].decode().rsplit("_", 1)[1]))
+            phase.update(stop - start)
     return images, labels, ids
