@@ -3,23 +3,16 @@
 python -m mocca_jax.main --config=configs/cifar10.py --workdir=runs/cifar10 \
     --config.normal_class=1 --config.boundary=soft
 
-Presets, after a colon, several joined by commas (`configs/cifar10.py:quick,deep_svdd`):
-  paper      default. The paper's learning rates, code size and batch size; where it is silent, Deep SVDD's
-             epochs and milestones. All four layers: the paper picks layers per class and does not list them.
-  reference  what the published program computes: sum over layers, no 1/nu in the hard loss, one learning rate,
-             no hand-over of pre-trained weights, batch-norm in inference mode in stage two.
-  quick      25 + 25 epochs without milestones, for a laptop.
-  double     50 + 50: whether training longer closes the gap between `quick` and the paper.
-  deep_svdd  the last layer only: the paper's "holistic" baseline.
-  dcae       the reconstruction error of the auto-encoder as the score.
+After a colon: `PRESETS`, below, several joined by commas (`configs/cifar10.py:quick,deep_svdd`).
 """
 
 from ml_collections import ConfigDict
 
-from mocca_jax.config import suggestion
+from mocca_jax.config import presets
 
 
-def get_config(presets: str = "paper") -> ConfigDict:
+def get_config(spec: str = "paper") -> ConfigDict:
+    _, chosen = presets.split(spec, "configs/cifar10.py", presets=PRESETS)
     config = ConfigDict()
     # Data
     config.data = "cifar10"
@@ -53,9 +46,7 @@ def get_config(presets: str = "paper") -> ConfigDict:
     config.compute_dtype = "float32"  # or "bfloat16": of convolutions and matrix products
     config.reconstruction = _stage(epochs=350, learning_rate=1e-3, milestones=(250,))
     config.one_class = _stage(epochs=150, learning_rate=1e-4, milestones=(50,))
-    for name in presets.split(","):
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r} of configs/cifar10.py{suggestion(name, PRESETS)}")
+    for name in chosen:
         PRESETS[name](config)
     return config
 
@@ -73,10 +64,18 @@ def _stage(epochs: int, learning_rate: float, milestones: tuple[int, ...]) -> Co
 
 
 def _paper(config: ConfigDict) -> None:
-    """What `get_config` says."""
+    """The default: the paper's learning rates, code size and batch size; Deep SVDD's epochs, as the paper is silent.
+
+    All four layers: the paper picks layers per class and does not list them.
+    """
 
 
 def _reference(config: ConfigDict) -> None:
+    """What the published program computes, accidents included.
+
+    Sum over layers, no 1/nu in the hard loss, one learning rate, no hand-over of pre-trained weights, batch-norm in
+    inference mode in stage two.
+    """
     config.layer_reduction = "sum"
     config.hard_over_nu = False
     config.transfer = False
@@ -85,10 +84,12 @@ def _reference(config: ConfigDict) -> None:
 
 
 def _quick(config: ConfigDict) -> None:
+    """25 + 25 epochs without milestones, for a laptop."""
     _without_milestones(config, 25)
 
 
 def _double(config: ConfigDict) -> None:
+    """50 + 50 epochs: whether training longer closes the gap between `quick` and the paper."""
     _without_milestones(config, 50)
 
 
@@ -99,10 +100,12 @@ def _without_milestones(config: ConfigDict, epochs: int) -> None:
 
 
 def _deep_svdd(config: ConfigDict) -> None:
+    """The last layer only: the paper's "holistic" baseline."""
     config.layers = (3,)
 
 
 def _dcae(config: ConfigDict) -> None:
+    """The reconstruction error of the auto-encoder as the score: a baseline."""
     config.stages = ("reconstruction",)
     config.score = "reconstruction"
 

@@ -2,36 +2,33 @@
 
 python -m mocca_jax.main --config=configs/mvtec.py:grid --workdir=runs/grid --config.boundary=soft
 
-After the colon: the category, and presets joined by commas (`configs/mvtec.py:grid,quick`).
-  laptop       default: epochs that end in about ten minutes on two CPU cores.
-  quick        a few minutes.
-  paper        the published 50,000 training samples per epoch and batch of 128, for a GPU or TPU; the paper is
-               silent about epochs.
-  all_layers   layers 4,5,6,7 instead of 4,5,6.
-  reconstruct  the reconstruction error of the auto-encoder as the score: a baseline.
-  untrained    the encoder as initialised, no training: a baseline.
+After the colon: the category, one of `KINDS`, and `PRESETS`, below, joined by commas (`configs/mvtec.py:grid,quick`).
 """
 
 from ml_collections import ConfigDict
 
-from mocca_jax.config import suggestion
+from mocca_jax.config import presets
 
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 ROTATABLE = ("bottle", "hazelnut", "metal_nut", "screw")
 OTHERS = ("capsule", "toothbrush", "cable", "pill", "transistor", "zipper")
 CATEGORIES = (*TEXTURES, *ROTATABLE, *OTHERS)
+KINDS = {  # the first is what `quick` alone means
+    **dict.fromkeys(("grid", *TEXTURES), "A texture: 64x64 patches of the image, 512 on the shorter side."),
+    **dict.fromkeys(ROTATABLE, "Parts in any orientation: the whole image at 128x128, trained on rotated copies."),
+    **dict.fromkeys(OTHERS, "Parts that lie alike: the whole image at 128x128."),
+}
 
 
 def get_config(spec: str = "grid") -> ConfigDict:
-    category, *presets = spec.split(",")
-    if category not in CATEGORIES:
-        raise ValueError(f"unknown category {category!r} of MVTec AD{suggestion(category, CATEGORIES)}")
+    category, chosen = presets.split(spec, "configs/mvtec.py", KINDS, PRESETS)
     kind = "texture" if category in TEXTURES else "rotatable" if category in ROTATABLE else "object"
     config = base(kind)
     config.data = "mvtec"
     config.category = category
     config.fit = "crop"
-    apply_presets(config, presets, "configs/mvtec.py")
+    for name in chosen:
+        PRESETS[name](config)
     return config
 
 
@@ -85,13 +82,6 @@ def base(kind: str) -> ConfigDict:
     return config
 
 
-def apply_presets(config: ConfigDict, presets: list[str], where: str) -> None:
-    for name in presets:
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r} of {where}{suggestion(name, PRESETS)}")
-        PRESETS[name](config)
-
-
 def _stage(epochs: int, learning_rate: float) -> ConfigDict:
     return ConfigDict(
         {
@@ -105,30 +95,35 @@ def _stage(epochs: int, learning_rate: float) -> ConfigDict:
 
 
 def _laptop(config: ConfigDict) -> None:
-    """What `base` says."""
+    """The default: epochs that end in about ten minutes on two CPU cores."""
 
 
 def _quick(config: ConfigDict) -> None:
+    """A few minutes."""
     config.reconstruction.epochs = 2
     config.one_class.epochs = 3
 
 
 def _paper(config: ConfigDict) -> None:
+    """The published 50,000 training samples per epoch and batch of 128, for a GPU or TPU."""
     config.batch_size = 128
-    config.repeats = 200  # of 250 images: 50,000 samples
+    config.repeats = 200  # of 250 images: 50,000 samples; about epochs the paper is silent
 
 
 def _all_layers(config: ConfigDict) -> None:
+    """Layers 4, 5, 6, 7 instead of 4, 5, 6."""
     config.layers = (4, 5, 6, 7)
 
 
 def _reconstruct(config: ConfigDict) -> None:
+    """The reconstruction error of the auto-encoder as the score: a baseline."""
     config.stages = ("reconstruction",)
     config.score = "reconstruction"
     config.maps = ("reconstruction",)
 
 
 def _untrained(config: ConfigDict) -> None:
+    """The encoder as initialised, no training: a baseline."""
     config.stages = ("one_class",)
     config.one_class.epochs = 0
 

@@ -7,12 +7,17 @@ python -m mocca_jax.main --config=configs/smoke.py:clip --workdir=/tmp/smoke_cli
 from ml_collections import ConfigDict
 
 from configs import video_synthetic
+from mocca_jax.config import presets
+
+KINDS = {
+    "image": "The default: made-up images, a few seconds.",
+    "clip": "Made-up videos, under a minute.",
+}
 
 
 def get_config(spec: str = "image") -> ConfigDict:
-    if spec not in ("image", "clip"):
-        raise ValueError(f"unknown preset {spec!r} of configs/smoke.py; known: image, clip")
-    return _image() if spec == "image" else _clip()
+    kind, _ = presets.split(spec, "configs/smoke.py", KINDS)
+    return _image() if kind == "image" else _clip()
 
 
 def _clip() -> ConfigDict:

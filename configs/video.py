@@ -4,29 +4,19 @@ python -m mocca_jax.main --config=configs/video.py --config.data_dir=my_videos -
 python -m mocca_jax.main --config=configs/video.py:ped2 --workdir=runs/ped2
 
 `my_videos` holds films or folders of frames, all normal; with train/ and test/ in it, test videos are scored too.
-ShanghaiTech's and UCSD's layouts are recognised, with frame labels. After the colon, joined by commas:
-  folder        default: small frames, ends in about twenty minutes on two CPU cores.
-  ped2          UCSD Ped2, grey; looked for in MOCCA_DATA_DIR/ped2. Frame differences as the input, a distance for
-                each place of the picture, the largest counts.
-  shanghaitech  ShanghaiTech; `paper` gives the published sizes.
-  published     the published method at small frames: LSTM heads on frames, not on differences.
-  paper         clips of 16 frames of 256x512, batch 4, code 1024, 10,000 clips per epoch, for a GPU or TPU; the
-                published program's background removal has to be done before (README).
-  quick         a few minutes.
-  reconstruct   the reconstruction error as the score.
-  untrained     the network as initialised: a baseline.
+ShanghaiTech's and UCSD's layouts are recognised, with frame labels. After the colon: `PRESETS`, below, several joined
+by commas (`configs/video.py:ped2,published`).
 """
 
 from ml_collections import ConfigDict
 
-from mocca_jax.config import suggestion
+from mocca_jax.config import presets
 
 
 def get_config(spec: str = "folder") -> ConfigDict:
+    _, chosen = presets.split(spec, "configs/video.py", presets=PRESETS)
     config = base()
-    for name in spec.split(","):
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r} of configs/video.py{suggestion(name, PRESETS)}")
+    for name in chosen:
         PRESETS[name](config)
     return config
 
@@ -86,10 +76,14 @@ def base() -> ConfigDict:
 
 
 def _folder(config: ConfigDict) -> None:
-    """What `base` says."""
+    """The default: small frames, ends in about twenty minutes on two CPU cores."""
 
 
 def _ped2(config: ConfigDict) -> None:
+    """UCSD Ped2, gray; looked for in MOCCA_DATA_DIR/ped2. Frame differences, a distance for each place.
+
+    The largest distance of all places of the picture counts.
+    """
     config.data_dir = "ped2"
     config.gray = True
     config.frame_differences = "absolute"
@@ -101,6 +95,7 @@ def _ped2(config: ConfigDict) -> None:
 
 
 def _published(config: ConfigDict) -> None:
+    """The published method at small frames: LSTM heads on frames, not on differences."""
     config.frame_differences = "none"
     config.clip_length = 16
     config.head = "lstm"
@@ -110,12 +105,17 @@ def _published(config: ConfigDict) -> None:
 
 
 def _shanghaitech(config: ConfigDict) -> None:
+    """ShanghaiTech, without its background; `paper` gives the published sizes."""
     config.data_dir = "shanghaitech"
     config.layout = "shanghaitech"
     config.foreground = True
 
 
 def _paper(config: ConfigDict) -> None:
+    """Clips of 16 frames of 256x512, batch 4, code 1024, 10,000 clips per epoch, for a GPU or TPU.
+
+    The published program's background removal has to be done before (`mocca_jax.data.background`).
+    """
     _published(config)
     config.frame_size = (256, 512)
     config.code_size = 1024
@@ -126,15 +126,18 @@ def _paper(config: ConfigDict) -> None:
 
 
 def _quick(config: ConfigDict) -> None:
+    """A few minutes."""
     config.clips_per_epoch = 100
     config.joint.epochs = 3
 
 
 def _reconstruct(config: ConfigDict) -> None:
+    """The reconstruction error as the score."""
     config.score = "reconstruction"
 
 
 def _untrained(config: ConfigDict) -> None:
+    """The network as initialised: a baseline."""
     config.joint.epochs = 0
 
 

@@ -2,15 +2,19 @@
 
 python -m mocca_jax.main --config=configs/video_synthetic.py --workdir=runs/moving
 
-Presets after a colon: those of configs/video.py that need no data (`quick`, `reconstruct`, `untrained`).
+After a colon: `PRESETS`, those of configs/video.py that need no data, several joined by commas.
 """
 
 from ml_collections import ConfigDict
 
 from configs import video
+from mocca_jax.config import presets
+
+PRESETS = {name: video.PRESETS[name] for name in ("quick", "reconstruct", "untrained")}
 
 
 def get_config(spec: str = "") -> ConfigDict:
+    _, chosen = presets.split(spec, "configs/video_synthetic.py", presets=PRESETS)
     config = video.base()
     config.data = "moving"
     for field in ("layout", "foreground"):
@@ -28,10 +32,6 @@ def get_config(spec: str = "") -> ConfigDict:
     config.centroid_push = 0.0
     config.batch_size = 16
     config.joint.epochs = 5
-    for name in filter(None, spec.split(",")):
-        if name not in ("quick", "reconstruct", "untrained"):
-            raise ValueError(
-                f"unknown preset {name!r} of configs/video_synthetic.py; known: quick, reconstruct, untrained"
-            )
-        video.PRESETS[name](config)
+    for name in chosen:
+        PRESETS[name](config)
     return config

@@ -21,6 +21,7 @@ from mocca_jax.data import batching
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.method import losses
+from mocca_jax.models import heads
 from mocca_jax.outputs import bundle, examples, folders, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
@@ -65,6 +66,8 @@ def run(
     try:
         stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
         models.lookup(losses.LOSSES, config.boundary, "boundary")
+        models.network(config)
+        heads.make(config.head, config)
         maps.check(config)
         dataset = load(config)
         models.build(config, dataset.inputs.shape, tuple(config.layers))

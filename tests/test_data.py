@@ -71,7 +71,7 @@ def test_digits_keep_normal_training_images_out_of_the_test_set():
 def test_an_unknown_data_set_is_refused():
     config = digits_config.get_config()
     config.data = "imagenet"
-    with pytest.raises(ValueError, match="unknown data set 'imagenet'; known: 'cifar10'"):
+    with pytest.raises(ValueError, match="unknown data set 'imagenet'; known: cifar10, digits"):
         data.load(config)
 
 

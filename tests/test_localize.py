@@ -175,7 +175,8 @@ def test_patches_of_one_score_give_an_even_map(parts, monkeypatch):  # noqa: F81
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"maps": ("nowhere",)}, "unknown method in maps 'nowhere'; known: 'features'"),
+        ({"maps": ("nowhere",)}, "unknown method in maps 'nowhere'; known: features"),
+        ({"maps": ("feature",)}, "unknown method in maps 'feature'; did you mean 'features'"),
         ({"maps": ("patches",)}, "needs patches"),
         ({"maps": ("reconstruction",)}, "needs score = 'reconstruction'"),
     ],

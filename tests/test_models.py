@@ -1,5 +1,7 @@
 """The networks: sizes, formulations, padding. The readable formulation is the reference of the rewritten one."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,8 +152,16 @@ def test_sizes_that_do_not_fit_are_refused(arguments, message):
         build(**arguments)
 
 
-@pytest.mark.parametrize("field", ["encoder", "head"])
-def test_unknown_names_list_the_known(field):
-    names = {"encoder": "lenet", "head": "mean", "code_size": 16, "formulation": "plain", field: "resnet1000"}
-    with pytest.raises(ValueError, match=f"unknown {field} 'resnet1000'; known: '"):
+@pytest.mark.parametrize(
+    "field, name, said",
+    [
+        ("encoder", "resnet18", "; did you mean 'resnet'?"),
+        ("encoder", "vit", "; known: lenet, resnet, video_resnet"),
+        ("head", "selecter", "; did you mean 'selector'?"),
+        ("head", "vit", "; known: activation, lstm, mean"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_or_all_that_are_known(field, name, said):
+    names = {"encoder": "lenet", "head": "mean", "code_size": 16, "formulation": "plain", field: name}
+    with pytest.raises(ValueError, match=re.escape(f"unknown {field} {name!r}{said}")):
         models.build(ConfigDict(names), (32, 32, 3), ())

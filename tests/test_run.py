@@ -187,7 +187,7 @@ def test_a_wrong_command_gets_one_message_and_leaves_nothing(tmp_path, flags, sa
 
 def test_a_preset_that_there_is_not_is_told_in_one_line(tmp_path):
     refused = execute(tmp_path / "run", config="configs/mvtec.py:gird")
-    said = "unknown category 'gird' of MVTec AD; did you mean 'grid'?"
+    said = "configs/mvtec.py has no 'gird'; did you mean 'grid'?"
     assert refused.stderr == f"error: flag --config=configs/mvtec.py:gird: {said}\n"
 
 

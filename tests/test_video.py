@@ -59,7 +59,7 @@ def test_settings_that_do_not_fit_are_refused():
 def test_the_smoke_config_of_clips_runs(finished):
     result = json.loads((finished / "clip/result.json").read_text())
     assert {"one_class", "reconstruction", "combined"} <= set(result["frames"])
-    with pytest.raises(ValueError, match="known: image, clip"):
+    with pytest.raises(ValueError, match="no 'clips'; did you mean 'clip'"):
         smoke.get_config("clips")
 
 

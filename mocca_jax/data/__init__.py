@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from mocca_jax.config import DATA_FIELDS
+from mocca_jax.config import DATA_FIELDS, suggestion
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method.timeline import Timeline
@@ -92,5 +92,5 @@ def load(config) -> Dataset:
         ValueError: unknown name.
     """
     if config.data not in DATA_FIELDS:
-        raise ValueError(f"unknown data set {config.data!r}; known: {', '.join(map(repr, DATA_FIELDS))}")
+        raise ValueError(f"unknown data set {config.data!r}{suggestion(config.data, DATA_FIELDS)}")
     return importlib.import_module(f"mocca_jax.data.sets.{config.data}").load(config)

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.config import setting
+from mocca_jax.config import setting, suggestion
 from mocca_jax.models import heads, lenet, modes, resnet, video_resnet
 
 ENCODERS = {"lenet": lenet, "resnet": resnet, "video_resnet": video_resnet}
@@ -87,7 +87,7 @@ def init_variables(model: AutoEncoder, image_shape: tuple[int, ...], key: jax.Ar
 
 
 def lookup(table: dict, name: str, what: str):
-    """`table[name]`, or a ValueError that lists the known names."""
+    """`table[name]`, or a ValueError that says which name is near, or which there are."""
     if name not in table:
-        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(map(repr, table))}")
+        raise ValueError(f"unknown {what} {name!r}{suggestion(name, table)}")
     return table[name]

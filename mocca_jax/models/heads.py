@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.config import LATER
+from mocca_jax.config import LATER, suggestion
 from mocca_jax.models import blocks, residual
 
 HEAD_PREFIX = "head"
@@ -154,11 +154,14 @@ def make(name: str, config) -> Callable[..., nn.Module]:
     """The head of this name, with the config's settings.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or the config lacks a field of the head's.
     """
     if name not in HEADS:
-        raise ValueError(f"unknown head {name!r}; known: {', '.join(map(repr, HEADS))}")
+        raise ValueError(f"unknown head {name!r}{suggestion(name, HEADS)}")
     fields = LATER | dict(config)
+    lacking = [field for field in SETTINGS.get(name, {}).values() if field not in fields]
+    if lacking:
+        raise ValueError(f"head = {name!r} needs the fields {', '.join(lacking)}, which configs of such data have not")
     settings = {ours: fields[field] for ours, field in SETTINGS.get(name, {}).items()}
     return partial(HEADS[name], **settings)
 

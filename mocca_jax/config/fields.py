@@ -1,0 +1,204 @@
+"""The fields of a config: of each what it means, its unit, what it may hold, and the group it is shown in.
+
+One table for everything that speaks of fields: the check before a run, `mocca config`, docs/config.md. Defaults are
+what the files in `configs/` say. Sections, equations and tables are the paper's.
+"""
+
+from typing import Any
+
+from mocca_jax.config.rules import (
+    BETWEEN_0_AND_1,
+    FROM_0_TO_BELOW_1,
+    INTERVAL,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SWITCH,
+    TEXT,
+    Field,
+    choice,
+    different,
+    integer,
+    integers,
+    named,
+    number,
+    rows_and_columns,
+    several,
+    several_of,
+)
+
+GROUPS = ("data", "network", "method", "anomaly maps", "training", "stage")
+
+
+def _in(group: str, fields: dict[str, Field]) -> dict[str, Field]:
+    return {name: field._replace(group=group) for name, field in fields.items()}
+
+
+_DATA = {
+    "data": named("cifar10", "digits", "synthetic", "folder", "mvtec", "moving", "video").means("the data set"),
+    "data_dir": TEXT.means(
+        "the folder that the data lies in. '' for the data set's own place: TFDS_DATA_DIR, else "
+        "~/tensorflow_datasets, for CIFAR-10; MOCCA_DATA_DIR/mvtec, else ~/mvtec, for MVTec AD. Folders of images "
+        "and videos have no such place. Data that is made up, and digits, need none"
+    ),
+}
+_NETWORK = {
+    "encoder": named("lenet", "resnet", "video_resnet").means("the network whose layers are looked at (section IV-D)"),
+    "head": named("mean", "selector", "lstm", "selector_lstm", "places").means(
+        "what makes one vector out of a layer's activation: its mean, a trained selector (section IV-D), an LSTM over "
+        "a clip's frames, the same behind a selector, or a vector for each place of the picture"
+    ),
+    "code_size": integer(1).means("length of the code between encoder and decoder (section IV-D)"),
+    "layers": integers(0).means(
+        "the layers whose features count, by the paper's numbers; () where no stage trains distances. The paper "
+        "chooses them per class (Table VII) and does not list them"
+    ),
+    "formulation": choice("auto", "plain", "rewritten").means(
+        "which form of the network computes the same numbers: 'plain' is the readable one, 'rewritten' is faster on a "
+        "CPU, 'auto' chooses by the device"
+    ),
+}
+_METHOD = {
+    "stages": different("reconstruction", "one_class", "joint").means(
+        "the training stages in order; each has settings of its own under its name (section III)"
+    ),
+    "transfer": SWITCH.means("a stage starts from the encoder of the stage before it (section III)"),
+    "boundary": named("soft", "hard").means("the one-class loss: 'soft' is Eq. 2, 'hard' Eq. 3"),
+    "nu": number(lambda v: 0 <= v <= 1, "a number from 0 to 1, above 0 for the soft boundary").means(
+        "allowed share of outliers among the training data (Eqs. 2 and 3; in [0, 0.1], section IV-D)", "share"
+    ),
+    "layer_reduction": choice("mean", "sum").means("how the layers' losses are put together: 'mean' is Eq. 4"),
+    "hard_over_nu": SWITCH.means("the hard boundary's loss is divided by nu, Eq. 3"),
+    "radius_warmup_epochs": integer(0).means(
+        "how long radii stay 0 at the start of a stage; not in the paper, as published", "epochs"
+    ),
+    "radius_interval": integer(1).means("how often radii are taken anew: 'at regular intervals' in the paper", "steps"),
+    "centroid_push": NOT_NEGATIVE.means(
+        "coordinates of centroids nearer to 0 than this are moved to it, by sign; 0 = off. Not in the paper, as "
+        "published"
+    ),
+    "score": choice("distance", "reconstruction", "combined").means(
+        "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, or both (section V-D)"
+    ),
+    "score_norm": choice("squared", "l2").means(
+        "distances and radii in the score: 'squared' is Eq. 6, 'l2' un-squared, as published for MVTec AD"
+    ),
+}
+_TRAINING = {
+    "batch_size": integer(1).means("size of a batch (256 for CIFAR-10, section IV-D)", "images, patches or clips"),
+    "seed": SEED.means("where random numbers start: initial weights, order, augmentation"),
+    "checkpoint_seconds": NOT_NEGATIVE.means("least time between checkpoints", "seconds"),
+    "accumulation": integer(1).means("equal parts that a batch is computed in, one after the other, for less memory"),
+    "rematerialisation": SWITCH.means("activations are computed again for the gradient, for less memory"),
+    "compute_dtype": choice("float32", "bfloat16").means("what convolutions and matrix products are computed in"),
+}
+FIELDS: dict[str, Field] = {
+    **_in("data", _DATA),
+    **_in("network", _NETWORK),
+    **_in("method", _METHOD),
+    **_in("training", _TRAINING),
+}
+# Fields that came after the first recorded runs, with the value that changes nothing. A config may lack them, and one
+# that has them at this value is the same config: hashes and folders of earlier runs stay good.
+LATER: dict[str, Any] = {"accumulation": 1, "rematerialisation": False, "compute_dtype": "float32"}
+
+_HELD_OUT = {
+    "heldout_fraction": FROM_0_TO_BELOW_1.means(
+        "how many of the normal training images, or of the videos and at least one, are held out: nothing is trained "
+        "on them, they give threshold and p-values",
+        "share",
+    ),
+    "split_seed": SEED.means("which images or videos are held out, and where anomalies are made up in them"),
+    "alpha": BETWEEN_0_AND_1.means("how many of the good samples the threshold may flag", "share"),
+}
+_CLASSES = {
+    "normal_class": integer(0, 9).means(
+        "the class that is normal, the others are anomalies (section IV-A); of synthetic images the seed"
+    ),
+    "scaling": choice("published", "data").means(
+        "CIFAR-10: values are scaled to [0, 1] (section IV-A) by the extremes that the published program has for the "
+        "class, or by those of the training images"
+    ),
+}
+_PICTURES = {
+    "resize": integer(8).means("shorter side of an image (section IV-B)", "pixels"),
+    "fit": choice("crop", "stretch").means(
+        "whole images of unequal sides: the central square, or all of the image with its sides made equal"
+    ),
+    "patch": integer(0).means(
+        "side of the patches that an image is cut into (section IV-B, Eq. 7); 0 = whole images", "pixels"
+    ),
+    "rotation": INTERVAL.means("training images are turned by an angle between these (section IV-B)", "degrees"),
+    "repeats": integer(1).means("how often each image is drawn per epoch, each time augmented afresh"),
+    **_HELD_OUT,
+    "unreadable": choice("error", "skip").means("what an image that cannot be read does: end the run, or be left out"),
+}
+_MAPS = {
+    "maps": several("features", "positions", "scaled_positions", "gradient", "patches", "reconstruction").means(
+        "methods of anomaly maps to compare; the one that finds made-up defects on held-out images best is used"
+    ),
+    "map_stride": integer(1).means(
+        "distance between the patches that a map of the method 'patches' is made of", "pixels"
+    ),
+    "overlays": integer(0).means("how many test images are drawn with their map, the most anomalous first", "images"),
+}
+_IMAGES = _PICTURES | _in("anomaly maps", _MAPS)
+_FRAMES = {
+    "frame_size": rows_and_columns(8).means(
+        "rows and columns of a frame, divisible by 32 (256x512, section IV-C)", "pixels"
+    ),
+    "gray": SWITCH.means("frames are gray, with one channel"),
+    "frame_differences": choice("none", "signed", "absolute").means("each frame less the one before is the input"),
+    "clip_length": integer(2).means("length of a clip (16, section IV-C)", "frames"),
+    "clip_stride": integer(1).means("distance between the beginnings of the clips that training draws from", "frames"),
+    "clips_per_epoch": integer(1).means("how many clips an epoch draws", "clips"),
+    **_HELD_OUT,
+    "planted": several_of("speed2", "speed3", "backwards", "object").means(
+        "anomalies that are made up in the held-out videos, to choose settings by"
+    ),
+}
+_RECURRENT = {
+    "lstm_size": integer(1).means("LSTM heads: hidden values in each direction"),
+    "lstm_layers": integer(1).means("LSTM heads: layers"),
+    "lstm_bidirectional": SWITCH.means("LSTM heads: in both directions of time"),
+    "lstm_dropout": FROM_0_TO_BELOW_1.means("LSTM heads: how much is dropped between layers, in training", "share"),
+    "cells": rows_and_columns(1).means(
+        "head 'places': rows and columns that a layer's map is averaged down to", "places"
+    ),
+}
+_WEIGHTS = {
+    "reconstruction_weight": NOT_NEGATIVE.means(
+        "weight of the reconstruction error beside the one-class loss, in the stage 'joint' (section V-D)"
+    )
+}
+_VIDEO = {**_FRAMES, **_in("network", _RECURRENT), **_in("method", _WEIGHTS)}
+_CATEGORIES = named(
+    *("carpet", "grid", "leather", "tile", "wood", "bottle", "hazelnut", "metal_nut", "screw"),
+    *("capsule", "toothbrush", "cable", "pill", "transistor", "zipper"),
+)
+_LAYOUTS = choice("auto", "shanghaitech", "ucsd", "folder")
+DATA_FIELDS: dict[str, dict[str, Field]] = {  # data sets, modules of mocca_jax.data, and the fields that only they have
+    "cifar10": _CLASSES,
+    "digits": _CLASSES,
+    "synthetic": _CLASSES,
+    "folder": _IMAGES,
+    "mvtec": {"category": _CATEGORIES.means("the category, a folder in data_dir (section IV-B)"), **_IMAGES},
+    "moving": {"videos": integer(2).means("how many videos are made up to train on", "videos"), **_VIDEO},
+    "video": {
+        "layout": _LAYOUTS.means("how the videos lie in data_dir; 'auto' looks"),
+        "foreground": SWITCH.means("frames without their background, see mocca_jax.data.background (section IV-C)"),
+        **_VIDEO,
+    },
+}
+STAGE_FIELDS: dict[str, Field] = _in(
+    "stage",
+    {
+        "epochs": integer(0).means("how long the stage trains; 0 = not at all", "epochs"),
+        "learning_rate": POSITIVE.means("Adam's rate at the start (section IV-D)"),
+        "milestones": integers(1).means("when the rate is divided by ten; () = never", "epochs"),
+        "weight_decay": NOT_NEGATIVE.means("lambda of Eq. 4, added to the gradient"),
+        "batch_norm": choice("train", "eval").means(
+            "what batch-norm normalises by: the batch, or running statistics, which then stay as they are"
+        ),
+    },
+)
