@@ -164,7 +164,7 @@ def work(members: list[Job], runs: Path, path: Path, groups: dict[str, list[Job]
             with draft_of(workdir) as draft:
                 shutil.copytree(shared, draft / STAGE_ONE)
                 whole.write_json(draft / results.CONFIG, configs.as_dict(job.config))
-        result = pipeline.run(job.config, workdir)
+        result = pipeline.run(job.config, workdir, keep_checkpoints=not shared.exists())
         if (workdir / STAGE_ONE).exists() and not shared.exists():
             with draft_of(shared) as draft:
                 shutil.copytree(workdir / STAGE_ONE, draft, dirs_exist_ok=True)

@@ -10,13 +10,13 @@ import time
 STARTED = time.monotonic()
 
 import faulthandler  # noqa: E402
-import logging as std_logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
+from mocca_jax import console  # noqa: E402
 from mocca_jax.errors import UserError  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/, with :preset where it has some.")
@@ -26,13 +26,17 @@ COORDINATOR = flags.DEFINE_string(
 )
 HOSTS = flags.DEFINE_integer("hosts", 1, "With --coordinator: how many hosts there are.", 1)
 HOST = flags.DEFINE_integer("host", 0, "With --coordinator: which of them this is, from 0.", 0)
+KEEP_CHECKPOINTS = flags.DEFINE_boolean("keep_checkpoints", False, "Keep each stage's checkpoints of a finished run.")
+QUIET = flags.DEFINE_boolean("quiet", False, "Say warnings and the result alone.")
+VERBOSE = flags.DEFINE_boolean("verbose", False, "Say also what helps to find a fault.")
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 0, "CPU devices to spread a batch over; 0 = one per core.", 0)
 
 
 def main(argv: list[str]) -> None:
     """One run; errors that the user can mend end the program with one message."""
     del argv
-    _set_up_logging()
+    verbosity = "quiet" if QUIET.value else "verbose" if VERBOSE.value else "normal"
+    console.set_up(verbosity)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     import jax
@@ -48,9 +52,11 @@ def main(argv: list[str]) -> None:
             faulthandler.disable()  # JAX ends a program that lost the others with a message; no traces after it
             parallel.join(COORDINATOR.value, HOSTS.value, HOST.value)
         if not parallel.is_first_host():
-            logging.set_verbosity(logging.WARNING)
+            console.set_up("quiet")
         parallel.log_devices()
-        result = pipeline.run(CONFIG.value, WORKDIR.value, on_first_step=_log_first_step)
+        result = pipeline.run(
+            CONFIG.value, WORKDIR.value, on_first_step=_log_first_step, keep_checkpoints=KEEP_CHECKPOINTS.value
+        )
     except UserError as error:
         _end(f"error: {error}", several=parallel.hosts() > 1)
     except interrupts.Interrupted as error:
@@ -78,21 +84,14 @@ def _log_first_step() -> None:
     logging.info("first training step %.1f s after the program's start", time.monotonic() - STARTED)
 
 
-def _set_up_logging() -> None:
-    """Our own messages and every warning, one line each; other libraries' chatter stays out."""
-    logging.set_verbosity(logging.INFO)
-    handler = logging.get_absl_handler()
-    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    here = os.path.dirname(__file__)
-    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or record.pathname.startswith(here))
-
-
 def parse_flags(argv: list[str]) -> list[str]:
     """Flags from the command line; a wrong one ends the program with one message."""
     try:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise UserError(f"unknown arguments: {' '.join(rest[1:])}")
+        if QUIET.value and VERBOSE.value:
+            raise UserError("--quiet and --verbose: one of them")
         if CONFIG.value is None or WORKDIR.value is None:
             raise UserError("--config and --workdir are needed, as in\n" + __doc__.splitlines()[2].strip())
         CONFIG.value.keys  # noqa: B018 (a config file that could not be read raises here)

@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from mocca_jax import config as configs
-from mocca_jax import data, models
+from mocca_jax import console, data, models
 from mocca_jax.data import batching
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
@@ -26,11 +26,12 @@ from mocca_jax.outputs import bundle, examples, folders, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import evaluate, localize, maps
-from mocca_jax.training import handover, interrupts, log, loop, memory, parallel
+from mocca_jax.training import final, handover, interrupts, log, loop, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.checkpoint import Checkpoints
 from mocca_jax.training.stages import STAGES, Stage
 
+CHECKPOINTS = "checkpoints"
 SAMPLES = 4  # kept with the trained model, to compare exported files on
 
 
@@ -39,6 +40,7 @@ def run(
     workdir: str | Path,
     on_first_step: Callable[[], None] = lambda: None,
     load: Callable[[Any], data.Dataset] = data.load,
+    keep_checkpoints: bool = False,
 ) -> dict[str, Any]:
     """Trains and evaluates what the config describes; leaves everything in `workdir`.
 
@@ -47,6 +49,8 @@ def run(
         workdir: a new folder, or one that this config was run in before.
         on_first_step: called once, when the first training step of this process was dispatched.
         load: makes the data set of a config.
+        keep_checkpoints: leave those of every stage when all is written; otherwise the final state alone, without the
+            optimiser's part, stays.
 
     Returns:
         The content of `result.json`; nothing on other hosts than the first.
@@ -78,7 +82,7 @@ def run(
         "%s: %d training units per epoch, %d test samples", dataset.description, dataset.train.per_epoch, tests
     )
     with folders.claim(config, workdir), interrupts.stop_request() as stop:
-        return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages)
+        return _Run(config, workdir, dataset, stop, _once(on_first_step)).all(stages, keep_checkpoints)
 
 
 class _Run:
@@ -88,33 +92,51 @@ class _Run:
         self.config, self.workdir, self.dataset = config, workdir, dataset
         self.stop, self.on_first_step = stop, on_first_step
         self.mesh = parallel.make_mesh()
+        self.steps = batching.steps_per_epoch(dataset.train.per_epoch, config.batch_size)  # of an epoch
         self.log = log.MetricsLog(workdir)
-        self.seconds: dict[str, float] = {}
-        self.transferred: int | None = None
         self.estimates: list[memory.Estimate] = []
 
-    def all(self, stages: list[Stage]) -> dict[str, Any]:
-        state = None
-        for index, stage in enumerate(stages):
-            state = self.stage(stage, index, previous=state)
-        self.log.close()
-        return self.evaluate(stages[-1], state)
+    def all(self, stages: list[Stage], keep_checkpoints: bool) -> dict[str, Any]:
+        folder = self.workdir / CHECKPOINTS
+        trained = final.restore(folder, lambda: self.fresh(stages[-1]))
+        if trained is None:
+            trained = self.trained(stages)
+            if not keep_checkpoints:
+                final.save(folder, trained, self.mesh)
+        result = self.evaluate(stages[-1], trained)
+        if not keep_checkpoints and parallel.is_first_host():
+            final.tidy(folder, self.config.stages)
+        return result
 
-    def stage(self, stage: Stage, index: int, previous: train.TrainState | None) -> train.TrainState:
-        config, dataset = self.config, self.dataset
-        settings = config[stage.name]
-        steps = batching.steps_per_epoch(dataset.train.per_epoch, config.batch_size)
+    def trained(self, stages: list[Stage]) -> final.Trained:
+        state, transferred, seconds = None, None, {}
+        for index, stage in enumerate(stages):
+            start = self.fresh(stage)
+            if state is not None and self.config.transfer:
+                source, target = ({"params": s.params, "batch_stats": s.batch_stats} for s in (state, start))
+                variables, transferred = handover.transfer_encoder(source, target)
+                start = start.replace(**variables)
+                logging.info("handed over %d/%d encoder arrays", transferred, transferred)
+            state, seconds[stage.name] = self.stage(stage, index, start)
+        self.log.close()
+        return final.trained(state, seconds, transferred)
+
+    def fresh(self, stage: Stage) -> train.TrainState:
+        config, shape = self.config, self.dataset.inputs.shape
         model = self.model(stage)
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
-        variables = models.init_variables(model, dataset.inputs.shape, key, stage.method)
-        if previous is not None and config.transfer:
-            source = {"params": previous.params, "batch_stats": previous.batch_stats}
-            variables, self.transferred = handover.transfer_encoder(source, variables)
-            logging.info("handed over %d/%d encoder arrays", self.transferred, self.transferred)
-        optimizer = train.make_optimizer(settings, steps)
-        shapes = train.feature_shapes(model, variables, dataset.inputs.shape) if stage.has_centroids else {}
-        state = train.create_state(variables, optimizer, shapes, key)
-        checkpoints = Checkpoints(self.workdir / "checkpoints" / stage.name)
+        variables = models.init_variables(model, shape, key, stage.method)
+        shapes = train.feature_shapes(model, variables, shape) if stage.has_centroids else {}
+        return train.create_state(variables, self.optimizer(stage), shapes, key)
+
+    def optimizer(self, stage: Stage) -> Any:
+        return train.make_optimizer(self.config[stage.name], self.steps)
+
+    def stage(self, stage: Stage, index: int, state: train.TrainState) -> tuple[train.TrainState, float]:
+        config, dataset = self.config, self.dataset
+        settings = config[stage.name]
+        model = self.model(stage)
+        checkpoints = Checkpoints(self.workdir / CHECKPOINTS / stage.name)
         progress = loop.Progress()
         restored = checkpoints.restore(state)
         if restored:
@@ -123,11 +145,11 @@ class _Run:
         elif stage.has_centroids:
             state = state.replace(centroids=self.centroids(model, state))
         if parallel.is_first_host():
-            self.log.forget(stage.name, int(state.step) // steps)
-        schedule = train.learning_rate_schedule(settings, steps)
+            self.log.forget(stage.name, int(state.step) // self.steps)
+        schedule = train.learning_rate_schedule(settings, self.steps)
 
         def on_epoch(epoch: int, means: dict[str, float], state) -> None:
-            rate = float(schedule(epoch * steps))
+            rate = float(schedule(epoch * self.steps))
             if parallel.is_first_host():
                 self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **log.nest(means)})
 
@@ -144,11 +166,10 @@ class _Run:
             on_first_step=self.on_first_step,
             on_compiled=partial(self.budget, f"stage {stage.name}", saves=True),
         )
-        step = train.make_step(model, stage, config, optimizer, dataset.training_view, steps)
+        step = train.make_step(model, stage, config, self.optimizer(stage), dataset.training_view, self.steps)
         state = loop.run(step, state, progress, plan)
         checkpoints.close()
-        self.seconds[stage.name] = progress.stage_seconds
-        return state
+        return state, progress.stage_seconds
 
     def budget(self, where: str, program: Any, state: Any, shapes: Any, saves: bool) -> None:
         """Says what a compiled program will need; raises `UserError` where that is not there."""
@@ -166,6 +187,8 @@ class _Run:
         padded = parallel.padded(size, self.mesh)
         rows = parallel.own_rows(padded, self.mesh)
         one_pass = batching.in_order(self.dataset.centred or self.dataset.train, size, padded, rows)
+        count = batching.steps_per_epoch(len(self.dataset.centred or self.dataset.train), size)
+        one_pass = console.steps(one_pass, "centroids", count, "batches")
         pairs = (parallel.shard((batch.image, batch.mask), self.mesh) for batch in one_pass)
         state = parallel.replicate(state, self.mesh)
         return train.compute_centroids(model, state, self.dataset.training_view, pairs, self.config.centroid_push)
@@ -190,22 +213,22 @@ class _Run:
         order = np.argsort(-test.combined, kind="stable")
         return np.union1d(order[:most], examples.chosen(test.combined, outcome.labels(self.dataset)))
 
-    def evaluate(self, stage: Stage, state: train.TrainState) -> dict[str, Any]:
-        config, dataset = self.config, self.dataset
+    def evaluate(self, stage: Stage, trained: final.Trained) -> dict[str, Any]:
+        config, dataset, state, seconds = self.config, self.dataset, trained.state, dict(trained.seconds)
         began = time.monotonic()
         model = self.model(stage)
         splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
         splits = {name: split for name, split in splits.items() if split}
         scorer = self.scorer(model, stage, state, list(splits.values()))
         scores = {
-            name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh)
+            name: evaluate.score_split(scorer, state, split, dataset.aggregate, config, self.mesh, name)
             for name, split in splits.items()
         }
         scale: evaluate.Scale = {}
         if config.score == "combined":
             scale = evaluate.scale_of(scores["heldout"])
             scores = {name: evaluate.standardized(found, scale) for name, found in scores.items()}
-        self.seconds["evaluation"] = time.monotonic() - began
+        seconds["evaluation"] = time.monotonic() - began
         if not parallel.is_first_host():
             return {}
         context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
@@ -214,7 +237,7 @@ class _Run:
             scale_of_colours = overlays.Scale(localized.result["ordinary"], localized.result["threshold"])
             tested = scores["test"].combined if dataset.test else None
             overlays.write(self.workdir, localized.of, localized.kept, scale_of_colours, tested)
-            self.seconds["maps"] = time.monotonic() - began - self.seconds["evaluation"]
+            seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
         normals = scores["heldout"].combined if "heldout" in scores else None
         for name, path in results.SCORES.items():
             if name in scores:
@@ -222,9 +245,9 @@ class _Run:
                     self.workdir / path, splits[name], scores[name], normals, localized.largest.get(name)
                 )
         result = {
-            **outcome.compose(config, dataset, state, scores, localized.result),
-            "transferred_arrays": self.transferred,
-            "seconds": self.seconds,
+            **outcome.compose(config, dataset, trained, scores, localized.result),
+            "transferred_arrays": trained.transferred,
+            "seconds": seconds,
             "memory": {
                 "estimate_bytes": max((found.peak for found in self.estimates), default=None),
                 "peak_bytes": memory.peak(),

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 
 from mocca_jax import pipeline
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import folders
+from mocca_jax.outputs import folders, outcome
+from mocca_jax.training import final
 from tests.conftest import REPOSITORY
 
 LIMIT = 240
@@ -58,6 +60,7 @@ def finished(tmp_path_factory) -> Path:
     assert "combined" in done.stdout and "AUC" in done.stdout
     assert "handed over 10/10 encoder arrays" in done.stderr
     assert "\r" not in done.stderr  # no progress bar when piped
+    assert "one_class epoch 5/5: loss" in done.stderr and "images/s, took" in done.stderr
     return workdir
 
 
@@ -80,7 +83,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert rows[-1]["layers"]["layer3"]["radius"] > 0 == rows[3]["layers"]["layer3"]["radius"]
     for stage in ("reconstruction", "one_class"):
         assert list((finished / "tensorboard" / stage).glob("events.*"))
-        assert list((finished / "checkpoints" / stage).iterdir())
+    assert [path.name for path in (finished / "checkpoints").iterdir()] == ["final"]
 
 
 def test_scores_are_the_mean_of_the_layers_scores(finished):
@@ -98,6 +101,86 @@ def test_a_finished_run_is_printed_again_and_not_touched(finished):
     assert again.returncode == 0
     assert "holds the finished run" in again.stderr and "combined" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+
+
+def brief(smoke):
+    """The smoke config, one epoch a stage."""
+    smoke.reconstruction.epochs = smoke.one_class.epochs = 1
+    return smoke
+
+
+def without_circumstances(found: dict) -> dict:
+    return {name: value for name, value in found.items() if name not in ("memory", "seconds")}
+
+
+def test_a_finished_run_evaluates_anew_from_its_final_state_alone(smoke, tmp_path):
+    """The digest covers the optimiser's part too, which is no longer there."""
+    workdir = tmp_path / "run"
+    first = pipeline.run(brief(smoke), workdir)
+    written = {name: (workdir / name).read_bytes() for name in ("detector.npz", "scores.csv", "metrics.jsonl")}
+    for removed in (["result.json"], ["detector.npz"], ["result.json", "detector.npz", "scores.csv"]):
+        for name in removed:
+            (workdir / name).unlink()
+        again = pipeline.run(smoke, workdir)
+        assert without_circumstances(again) == without_circumstances(first)
+        for stage in ("reconstruction", "one_class"):
+            assert again["seconds"][stage] == first["seconds"][stage]
+        assert {name: (workdir / name).read_bytes() for name in written} == written
+
+
+def test_checkpoints_are_kept_where_that_is_wanted(smoke, tmp_path):
+    workdir = tmp_path / "run"
+    first = pipeline.run(brief(smoke), workdir, keep_checkpoints=True)
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"reconstruction", "one_class"}
+    (workdir / "result.json").unlink()
+    assert without_circumstances(pipeline.run(smoke, workdir)) == without_circumstances(first)
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["final"]
+
+
+@pytest.mark.parametrize("moment", ["while the final state is written", "in evaluation", "while the others go"])
+def test_a_run_that_ends_while_it_tidies_up_is_not_lost(smoke, tmp_path, monkeypatch, moment):
+    workdir, whole = tmp_path / "run", pipeline.run(brief(smoke), tmp_path / "whole")
+
+    def torn(folder, *_):
+        (folder / "final" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    def half(folder, stages):
+        shutil.rmtree(folder / stages[-1])
+        raise KeyboardInterrupt
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    place, name, fault = {
+        "while the final state is written": (final, "save", torn),
+        "in evaluation": (outcome, "compose", stop),
+        "while the others go": (final, "tidy", half),
+    }[moment]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(place, name, fault)
+        pipeline.run(smoke, workdir)
+    (workdir / "result.json").unlink(missing_ok=True)
+    assert pipeline.run(smoke, workdir)["sha256"] == whole["sha256"]
+    assert "final" in {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert (workdir / "metrics.jsonl").read_text().count("epoch") == 2
+
+
+def test_a_damaged_final_state_says_what_to_do(smoke, tmp_path):
+    pipeline.run(brief(smoke), tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()
+    for path in (tmp_path / "run/checkpoints/final").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"(?s)no checkpoint in .*final can be read.*Remove that folder"):
+        pipeline.run(smoke, tmp_path / "run")
+
+
+def test_quiet_says_the_result_alone_and_both_flags_are_refused(finished, tmp_path):
+    quiet = execute(finished, "--quiet")
+    assert quiet.stderr == "" and "combined" in quiet.stdout
+    both = execute(tmp_path / "run", "--quiet", "--verbose")
+    assert both.returncode == 1 and "--quiet and --verbose: one of them" in both.stderr
 
 
 def test_another_config_is_refused_with_the_fields_named(finished):

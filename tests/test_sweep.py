@@ -72,8 +72,8 @@ def test_a_group_trains_its_first_stage_once_and_goes_on_after_a_stop(tmp_path, 
     path, stages = tmp_path / "rows.jsonl", []
     run = sweep.pipeline.run
 
-    def counted(config, workdir):
-        result = run(config, workdir)
+    def counted(config, workdir, **keywords):
+        result = run(config, workdir, **keywords)
         stages.append((workdir / "metrics.jsonl").read_text().count('"stage": "reconstruction"'))
         if len(stages) == 2:
             raise KeyboardInterrupt

@@ -4,20 +4,19 @@ import hashlib
 import json
 from typing import Any
 
-import jax
 import numpy as np
 
 from mocca_jax import data
 from mocca_jax.outputs import results
 from mocca_jax.scoring import evaluate
-from mocca_jax.training import step as train
 from mocca_jax.training.checkpoint import describe
+from mocca_jax.training.final import Trained
 
 
 def compose(
-    config, dataset: data.Dataset, state: train.TrainState, scores: dict[str, evaluate.Scores], maps: dict | None
+    config, dataset: data.Dataset, trained: Trained, scores: dict[str, evaluate.Scores], maps: dict | None
 ) -> dict[str, Any]:
-    """The part of the result that follows from the data, the final state and the scores.
+    """The part of the result that follows from the data, the end of training and the scores.
 
     Args:
         scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `defects` (made up).
@@ -46,8 +45,8 @@ def compose(
             "normal": int((truth == 0).sum()),
             "anomalous": int((truth == 1).sum()),
         },
-        "radii": {name: float(radius) for name, radius in state.radii.items()},
-        "sha256": _sha256(state, scores),
+        "radii": {name: float(radius) for name, radius in trained.state.radii.items()},
+        "sha256": _sha256(trained, scores),
     }
 
 
@@ -62,8 +61,8 @@ def _planted(normal: evaluate.Scores, planted: evaluate.Scores, split: data.Spli
     return {kind: evaluate.contrast(normal, planted.only(kinds == kind)) for kind in np.unique(kinds).tolist()}
 
 
-def _sha256(state: train.TrainState, scores: dict[str, evaluate.Scores]) -> str:
+def _sha256(trained: Trained, scores: dict[str, evaluate.Scores]) -> str:
     """One digest over all arrays of the final state and all scores."""
     found = {name: {"score": s.combined, "layers": s.layers} for name, s in scores.items()}
-    arrays = {"state": jax.device_get(state), **found}
-    return hashlib.sha256(json.dumps(describe(arrays), sort_keys=True).encode()).hexdigest()
+    state = {f"['state']{name}": entry for name, entry in trained.arrays.items()}
+    return hashlib.sha256(json.dumps(state | describe(found), sort_keys=True).encode()).hexdigest()
