@@ -9,8 +9,8 @@ configs/mvtec.py (`configs/folder.py:texture,quick`).
 
 from ml_collections import ConfigDict
 
-from configs import mvtec
 from mocca_jax.config import presets
+from mocca_jax.configs import mvtec
 
 KINDS = {
     "object": "The default: the whole image, resized to 128x128.",

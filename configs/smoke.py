@@ -6,8 +6,8 @@ python -m mocca_jax.main --config=configs/smoke.py:clip --workdir=/tmp/smoke_cli
 
 from ml_collections import ConfigDict
 
-from configs import video_synthetic
 from mocca_jax.config import presets
+from mocca_jax.configs import video_synthetic
 
 KINDS = {
     "image": "The default: made-up images, a few seconds.",

@@ -7,8 +7,8 @@ After a colon: `PRESETS`, those of configs/video.py that need no data, several j
 
 from ml_collections import ConfigDict
 
-from configs import video
 from mocca_jax.config import presets
+from mocca_jax.configs import video
 
 PRESETS = {name: video.PRESETS[name] for name in ("quick", "reconstruct", "untrained")}
 

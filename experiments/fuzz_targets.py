@@ -13,11 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import folder as folder_config
-from configs import smoke
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
 from mocca_jax.commands import check, predict, serve
+from mocca_jax.configs import folder as folder_config
+from mocca_jax.configs import smoke
 from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.export import exported

@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import cifar10, mvtec, video, video_synthetic
 from mocca_jax import config as configs
+from mocca_jax.configs import cifar10, mvtec, video, video_synthetic
 from mocca_jax.data.sets.cifar10 import CLASSES
 
 LATER_FIELDS = (  # what the first stage's result does not depend on

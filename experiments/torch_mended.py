@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from configs import cifar10 as cifar10_config
 from experiments.bench import torch_lenet
 from mocca_jax import data
+from mocca_jax.configs import cifar10 as cifar10_config
 
 
 def main() -> None:

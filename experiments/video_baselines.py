@@ -10,8 +10,8 @@ import argparse
 
 import numpy as np
 
-from configs import video
 from mocca_jax import data
+from mocca_jax.configs import video
 from mocca_jax.method import frames
 from mocca_jax.method.timeline import Timeline
 

@@ -11,7 +11,6 @@ A detector keeps nothing between calls and may be used from several threads.
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,44 +25,32 @@ from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration, needed
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring import evaluate, maps
+from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.scorer import Scorer
 
 BY = ("score", "map")
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
-
-    `p_value [N]` and `anomalous [N]` are None where nothing was held out, `anomalous` too where too little was.
-    """
-
-    score: np.ndarray
-    layers: dict[str, np.ndarray]
-    p_value: np.ndarray | None
-    anomalous: np.ndarray | None
 
 
 class Detector:
     """What a person needs to use a trained model.
 
     Args:
-        trained: what the run found.
+        content: what the run found.
         by, alpha: see `load`.
     """
 
-    def __init__(self, trained: bundle.Trained, by: str = "score", alpha: float | None = None):
+    def __init__(self, content: bundle.Content, by: str = "score", alpha: float | None = None):
         if by not in BY:
             raise UserError(f"by = {by!r}: it is one of {', '.join(map(repr, BY))}")
-        if by == "map" and trained.map_heldout is None:
+        if by == "map" and content.map_heldout is None:
             raise UserError("by = 'map': this run made no anomaly maps; leave it out")
-        self.trained, self.by = trained, by
-        self.config, self.inputs, self.map_scale = trained.config, trained.inputs, trained.map_scale
-        decisive = trained.map_heldout if by == "map" else trained.heldout
+        self.content, self.by = content, by
+        self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
+        decisive = content.map_heldout if by == "map" else content.heldout
         self.calibration = None
         if decisive is not None:
             self.calibration = Calibration(decisive, self.config.alpha if alpha is None else alpha)
-        self.scorer = Scorer(trained.config, trained.inputs, trained.aggregate, trained.state, trained.scale)
+        self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
         self._maps = self._map_method() if self.map_scale else None
         if alpha is not None:
             self._decided(np.zeros(1), alpha)  # raises where too few are held out
@@ -85,10 +72,10 @@ class Detector:
             UserError: no such run, it has not ended, the file is damaged or of another version; `by` is neither; too
                 few samples were held out for this alpha.
         """
-        trained = bundle.load(Path(run))
+        content = bundle.load(Path(run))
         if formulation:
-            trained.config.formulation = formulation
-        return cls(trained, by, alpha)
+            content.config.formulation = formulation
+        return cls(content, by, alpha)
 
     @classmethod
     def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
@@ -125,22 +112,22 @@ class Detector:
         Raises:
             UserError: it cannot be written.
         """
-        bundle.save(Path(path), self.trained)
+        bundle.save(Path(path), self.content)
 
     @property
     def description(self) -> str:
         """Of the data it was trained on."""
-        return self.trained.description
+        return self.content.description
 
     @property
     def samples(self) -> np.ndarray | None:
         """A few raw pictures or clips that it was trained on, `[N, ...]` uint8."""
-        return self.trained.samples
+        return self.content.samples
 
     @property
     def digest(self) -> str:
         """SHA-256 of everything that `save` writes."""
-        return bundle.digest(self.trained)
+        return bundle.digest(self.content)
 
     def score(self, pictures: Any) -> np.ndarray:
         """Anomaly scores `[N]` (paper, Eqs. 6 and 7), larger = more anomalous; the scale differs from model to model.
@@ -240,7 +227,7 @@ class Detector:
 
     def _map_method(self) -> maps.Maps:
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
-        return maps.make(self.map_scale.method, context, self.trained.map_statistics)
+        return maps.make(self.map_scale.method, context, self.content.map_statistics)
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:

@@ -1,6 +1,6 @@
-"""`python -m mocca_jax.film`, the same as `mocca film`: see `mocca_jax.report.film`."""
+"""`python -m mocca_jax.film`, the same as `mocca film`: see `mocca_jax.commands.film`."""
 
-from mocca_jax.report.film import main
+from mocca_jax.commands.film import main
 
 __all__ = ["main"]
 

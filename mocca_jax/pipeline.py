@@ -256,7 +256,7 @@ class _Run:
             "config": configs.as_dict(config),
             **results.circumstances(),
         }
-        bundle.save(self.workdir / bundle.FILE, _trained(config, dataset, state, normals, scale, localized))
+        bundle.save(self.workdir / bundle.FILE, _content(config, dataset, state, normals, scale, localized))
         if "test" in scores and not localized.result:
             chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
             examples.write(self.workdir, dataset.test, chosen)
@@ -265,9 +265,9 @@ class _Run:
         return result
 
 
-def _trained(config, dataset: data.Dataset, state, normals, scale, localized: localize.Localized) -> bundle.Trained:
+def _content(config, dataset: data.Dataset, state, normals, scale, localized: localize.Localized) -> bundle.Content:
     found, fitted = localized.result, dataset.train.pictures or dataset.train
-    return bundle.Trained(
+    return bundle.Content(
         config,
         dataset.inputs,
         dataset.aggregate,

@@ -31,7 +31,7 @@ parallel.make_mesh.__defaults__ = parallel.own_mesh.__defaults__ = (1,)
 @pytest.fixture
 def smoke() -> ConfigDict:
     """The smoke config: seconds on made-up images."""
-    from configs import smoke
+    from mocca_jax.configs import smoke
 
     return smoke.get_config()
 

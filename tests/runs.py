@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import folder as folder_config
-from configs import smoke as smoke_config
 from mocca_jax import pipeline
+from mocca_jax.configs import folder as folder_config
+from mocca_jax.configs import smoke as smoke_config
 
 
 def save(path, shape=(40, 40, 3), seed=0, mode=None):

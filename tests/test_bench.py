@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from configs import cifar10
 from experiments import rows
 from experiments.bench import __main__ as bench
 from experiments.bench import limits, ours
+from mocca_jax.configs import cifar10
 
 
 def test_the_page_of_benchmarks_is_up_to_date():

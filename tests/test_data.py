@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cifar10 as cifar10_config
-from configs import digits as digits_config
 from mocca_jax import data
+from mocca_jax.configs import cifar10 as cifar10_config
+from mocca_jax.configs import digits as digits_config
 from mocca_jax.data import Split, batching, cache, inputs
 from mocca_jax.data.sets import cifar10, cifar10_files
 from mocca_jax.errors import UserError

@@ -21,14 +21,15 @@ import mocca_jax
 from experiments import made_up_parts
 from mocca_jax import config as configs
 from mocca_jax import main as train_command
-from mocca_jax.commands import check
+from mocca_jax.commands import check, train
 from tests.conftest import REPOSITORY
 from tests.pages import FENCED, PAGES, blocks, commands, links
 
 COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
 TRAINING = [command for command in COMMANDS if command.module == "mocca_jax.main"]
 EXPERIMENTS = [command for command in COMMANDS if command.module.startswith("experiments.")]
-OTHERS = [command for command in COMMANDS if command not in TRAINING + EXPERIMENTS]
+BY_NAME = [command for command in COMMANDS if command.module == "mocca train"]
+OTHERS = [command for command in COMMANDS if command not in TRAINING + EXPERIMENTS + BY_NAME]
 by_name = {"argnames": "page", "argvalues": PAGES, "ids": [page.name for page in PAGES]}
 
 
@@ -49,18 +50,29 @@ def test_every_training_command_has_known_flags_and_a_config_that_can_be_used(co
     configs.check(config.value)
 
 
+@pytest.mark.parametrize("command", BY_NAME, ids=lambda c: " ".join(c.flags))
+def test_every_training_by_name_finds_a_config_that_can_be_used(command, monkeypatch, tmp_path):
+    for folder in ("my_parts/train/good", "my_videos/training/frames"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config, name = train.wanted(train.takes().parse_intermixed_args(command.flags))
+    configs.check(config)
+    assert re.fullmatch(r"[\w.-]+", name)
+
+
 @pytest.mark.parametrize("command", OTHERS, ids=lambda c: f"{c.module} {' '.join(c.flags)}")
 def test_every_other_command_takes_its_flags(command, monkeypatch):
-    understood = argparse.ArgumentParser.parse_args
+    understood = argparse.ArgumentParser.parse_intermixed_args
 
     def parse(parser, words=None, namespace=None):
         understood(parser, words, namespace)
         raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
-    monkeypatch.setattr(sys, "argv", [command.module, *command.flags])
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_intermixed_args", parse)
+    module, *words = command.words
+    monkeypatch.setattr(sys, "argv", [module, *words])
     with pytest.raises(Parsed):
-        runpy.run_module(command.module, run_name="__main__", alter_sys=False)
+        runpy.run_module(module, run_name="__main__", alter_sys=False)
 
 
 @pytest.mark.parametrize("command", EXPERIMENTS, ids=lambda c: f"{c.module} {' '.join(c.flags)}")

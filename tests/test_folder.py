@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import folder as folder_config
-from configs import mvtec as mvtec_config
 from mocca_jax import config as configs
 from mocca_jax import data, pipeline
 from mocca_jax.commands import check
+from mocca_jax.configs import folder as folder_config
+from mocca_jax.configs import mvtec as mvtec_config
 from mocca_jax.data import augment, defects, images, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError

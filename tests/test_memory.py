@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from configs import cifar10, mvtec, video
 from experiments.grids import TABLES
 from mocca_jax import config as configs
 from mocca_jax import models
+from mocca_jax.configs import cifar10, mvtec, video
 from mocca_jax.training import accumulation, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES

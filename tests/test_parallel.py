@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from configs import cifar10
 from mocca_jax import data, models
+from mocca_jax.configs import cifar10
 from mocca_jax.data import batching
 from mocca_jax.scoring import evaluate
 from mocca_jax.training import parallel

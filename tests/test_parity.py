@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import cifar10
 from mocca_jax import models, torch_weights
+from mocca_jax.configs import cifar10
 from mocca_jax.method import losses, scores
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from configs import smoke
+from mocca_jax.configs import smoke
 from tests.conftest import REPOSITORY
 from tests.pages import PAGES, blocks, commands
 
@@ -16,7 +16,7 @@ COMMANDS = {
     command.module: command
     for page in PAGES
     for command in commands(page)
-    if command.module == "mocca_jax.data.check" or {"--run=runs/my_parts", "--workdir=runs/my_parts"} & {*command.flags}
+    if {"my_parts", "runs/my_parts", "--workdir=runs/my_parts"} & {*command.flags}
 }
 SMALL = {
     "resize": 32,
@@ -29,6 +29,7 @@ SMALL = {
     "heldout_fraction": 0.5,
     "maps": ("features",),
 }
+IMAGES = REPOSITORY / "docs/train-on-your-images.md"
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 BOTH_STAGES = ("add-a-backbone.md",)
 
@@ -46,22 +47,22 @@ def home(finished, parts, tmp_path):
 
 
 def execute(command, folder, *flags):
-    words = [sys.executable, "-m", command.module, *command.flags, *flags]
+    words = [sys.executable, "-m", *command.words, *flags]
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_the_commands_are_the_ones_we_mean():
-    modules = {module.removeprefix("mocca_jax.") for module in COMMANDS}
-    assert modules == {"data.check", "main", "predict", "export", "serve", "report"}
+    names = {"check", "train", "predict", "export", "serve", "report"}
+    assert COMMANDS.keys() == {f"mocca {name}" for name in names} | {"mocca_jax.main"}
 
 
-@pytest.mark.parametrize("module", ["data.check", "predict", "export", "report"])
-def test_commands_on_a_finished_run(home, module):
-    done = execute(COMMANDS[f"mocca_jax.{module}"], home)
+@pytest.mark.parametrize("name", ["check", "predict", "export", "report"])
+def test_commands_on_a_finished_run(home, name):
+    done = execute(COMMANDS[f"mocca {name}"], home)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {"predict": "out/predictions.csv", "export": "my_parts.mocca", "report": "runs/my_parts/report.html"}
-    assert module not in made or (home / made[module]).is_file()
+    assert name not in made or (home / made[name]).is_file()
 
 
 def test_training_on_a_folder(home):
@@ -70,6 +71,14 @@ def test_training_on_a_folder(home):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (home / "runs/my_parts/detector.npz").is_file()
     assert "written to runs/my_parts" in done.stdout
+
+
+def test_training_by_name(home):
+    shutil.rmtree(home / "runs")
+    by_name = next(c for c in commands(IMAGES) if c.module == "mocca train" and c.flags == ("my_parts",))
+    done = execute(by_name, home, *(f"{name}={value}" for name, value in SMALL.items()), "--workdir=runs/my_parts")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "next: mocca predict runs/my_parts new_pictures/" in done.stdout
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)

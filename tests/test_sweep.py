@@ -5,9 +5,9 @@ import multiprocessing
 
 import pytest
 
-from configs import smoke as smoke_config
 from experiments import grids, markdown, rows, sweep, table1, table3, tables
 from mocca_jax import config as configs
+from mocca_jax.configs import smoke as smoke_config
 
 
 def test_a_torn_row_is_no_row_and_makes_way(tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import smoke, video_synthetic
-from configs import video as video_config
 from experiments import sweep, tables
 from mocca_jax import config as configs
 from mocca_jax import models, pipeline
+from mocca_jax.configs import smoke, video_synthetic
+from mocca_jax.configs import video as video_config
 from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
 from mocca_jax.method import hypersphere

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import video as video_config
 from mocca_jax import data
 from mocca_jax.commands import background
+from mocca_jax.configs import video as video_config
 from mocca_jax.data import batching, clips, films, planted, video_layout
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.sets import moving

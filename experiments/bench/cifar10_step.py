@@ -57,8 +57,8 @@ def torch_step(stage: str, name: str):
 def our_step(stage_name: str, name: str):
     import numpy as np
 
-    from configs import cifar10
     from experiments.bench import ours
+    from mocca_jax.configs import cifar10
     from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=1 if "1 device" in name else 0, cache_dir=None)

@@ -99,8 +99,8 @@ def of_number(images: np.ndarray, number: int, folder: Path) -> list[Callable[[]
 
 def of_networks() -> None:
     """Milliseconds of a one-class step of MVTec AD's network."""
-    from configs import mvtec
     from experiments.bench import ours
+    from mocca_jax.configs import mvtec
     from mocca_jax.data import cache
     from mocca_jax.training import parallel
 

@@ -68,7 +68,7 @@ def measured(task: str) -> dict:
 
 def work(task: str):
     """Config, batch, stage and layers."""
-    from configs import cifar10, mvtec, video
+    from mocca_jax.configs import cifar10, mvtec, video
 
     rng = np.random.default_rng(0)
     if task.startswith("cifar10"):

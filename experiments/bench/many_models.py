@@ -84,9 +84,9 @@ def step_of(way: str, stage_name: str):
     import jax
     import numpy as np
 
-    from configs import cifar10
     from experiments.bench import ours
     from mocca_jax import models
+    from mocca_jax.configs import cifar10
     from mocca_jax.training import parallel
     from mocca_jax.training import step as train
     from mocca_jax.training.stages import STAGES as KNOWN

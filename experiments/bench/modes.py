@@ -30,8 +30,8 @@ def main() -> None:
     options = parser.parse_args()
     import jax
 
-    from configs import mvtec
     from experiments.bench import ours
+    from mocca_jax.configs import mvtec
     from mocca_jax.training import parallel
 
     parallel.configure(0, None)

@@ -72,8 +72,8 @@ def torch_step(task: str, side: int, name: str):
 def our_step(task: str, side: int, name: str):
     import numpy as np
 
-    from configs import mvtec
     from experiments.bench import ours
+    from mocca_jax.configs import mvtec
     from mocca_jax.data import augment
     from mocca_jax.training import parallel
 

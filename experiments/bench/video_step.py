@@ -77,8 +77,8 @@ def torch_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: st
 def our_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str):
     import numpy as np
 
-    from configs import video
     from experiments.bench import ours
+    from mocca_jax.configs import video
     from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=0, cache_dir=None)

@@ -1,6 +1,6 @@
 """Command: copies of a video set's frames in which only what moves is left (paper, section V-D).
 
-    python -m mocca_jax.data.background shanghaitech [--method=mog2|median] [--rows=256] [--columns=512]
+    mocca background shanghaitech --method=median
 
 For every video under training/ and testing/ (frames/ or videos/) it writes nobackground_frames_resized/<video>/*.png
 beside them; `--config.foreground=True` then trains on these. A pixel is kept where its three channels differ from the
@@ -9,10 +9,8 @@ Gaussians with its default settings after the whole video, or each pixel's media
 left alone, so an interrupted command can be given again; a video's folder appears when all of it is written.
 """
 
-import argparse
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax import console
+from mocca_jax.commands.arguments import parser, plain_errors
 from mocca_jax.data import films, images, video_layout
 from mocca_jax.errors import UserError
 
@@ -33,18 +32,19 @@ SAMPLED = 100  # frames that the median is taken over, at most twice as many
 
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--method", choices=sorted(METHODS), default="mog2")
-    parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--columns", type=int, default=512)
-    console.add_flags(parser)
-    options = parser.parse_args(arguments)
+    takes = parser(__doc__)
+    takes.add_argument("folder", type=Path, help="laid out as ShanghaiTech")
+    takes.add_argument("--method", choices=sorted(METHODS), default="mog2", help="where the background comes from")
+    takes.add_argument("--rows", type=int, default=256, help="of the copies, pixels")
+    takes.add_argument("--columns", type=int, default=512, help="of the copies, pixels")
+    console.add_flags(takes)
+    options = takes.parse_intermixed_args(arguments)
     console.set_up(options.verbosity)
-    try:
-        done, skipped = remove(options.folder, options.method, (options.rows, options.columns))
-    except (UserError, OSError) as error:
-        sys.exit(f"{error}")
+    with plain_errors():
+        try:
+            done, skipped = remove(options.folder, options.method, (options.rows, options.columns))
+        except OSError as error:
+            raise UserError(str(error)) from error
     print(f"{done} videos written, {skipped} were there already")
 
 
@@ -128,7 +128,3 @@ def _picture(path: Path) -> Image.Image:
         return images.load_rgb(path)
     except Exception as error:  # each format's decoder has its own exceptions for damaged files
         raise UserError(f"{path} cannot be read as an image ({error}). Mend it, or remove the video.") from error
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,10 @@
 """Command: look through a folder of images before training on it.
 
-    python -m mocca_jax.data.check my_parts
+    mocca check my_parts
 
 Prints what is there, then every problem with a line on how to mend it. Exit code 1 when there are problems.
 """
 
-import argparse
 import collections
 import hashlib
 import sys
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mocca_jax import console
+from mocca_jax.commands.arguments import parser, plain_errors
 from mocca_jax.data import images, layout
-from mocca_jax.errors import UserError
 
 SHOWN = 10
 
@@ -30,17 +29,15 @@ class Looked:
     fault: str = ""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    console.add_flags(parser)
-    options = parser.parse_args()
+    takes = parser(__doc__)
+    takes.add_argument("folder", type=Path, help="laid out as for training")
+    console.add_flags(takes)
+    options = takes.parse_intermixed_args(arguments)
     console.set_up(options.verbosity)
-    try:
+    with plain_errors():
         text, problems = report(options.folder)
-    except UserError as error:
-        sys.exit(f"error: {error}")
     print(text)
     sys.exit(1 if problems else 0)
 
@@ -136,7 +133,3 @@ def _problems(found: layout.Layout, looked: dict[Path, Looked]) -> list[tuple[st
         ),
     ]
     return [row for row in table if row[2]]
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,6 @@
 `--json` prints values alone: of a config its fields, else the configs' names and what they are for.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -19,29 +18,28 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mocca_jax.commands.arguments import parser, plain_errors
 from mocca_jax.config import STAGE_FIELDS, check, fields_of
 from mocca_jax.config.fields import GROUPS
 from mocca_jax.config.files import load, names, read
 from mocca_jax.config.presets import kinds_of, presets_of
 from mocca_jax.config.rules import Field
-from mocca_jax.errors import UserError
 
 WIDTH = 120  # at most, of what is printed
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="", help="a config's name or file, with :kind,preset where it has")
-    parser.add_argument("--json", action="store_true", help="values alone, as JSON")
-    options = parser.parse_args(arguments)
+    takes = parser(__doc__)
+    takes.add_argument("config", nargs="?", default="", help="a config's name or file, with :kind,preset where it has")
+    takes.add_argument("--json", action="store_true", help="values alone, as JSON")
+    options = takes.parse_intermixed_args(arguments)
     try:
-        if options.json:
-            print(json.dumps(_plain(options.config), indent=2), flush=True)
-        else:
-            print(described(options.config) if options.config else listed(), flush=True)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        with plain_errors():
+            if options.json:
+                print(json.dumps(_plain(options.config), indent=2), flush=True)
+            else:
+                print(described(options.config) if options.config else listed(), flush=True)
     except BrokenPipeError:  # what reads, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,6 +1,6 @@
 """Command: a finished run as a web service on this machine.
 
-    python -m mocca_jax.serve --run=runs/leather [--port=8000]
+    mocca serve runs/leather --port=8000
 
 - `POST /score`: the body is a picture file; answers score, p-value, decision, each layer's part; `?map=true` adds the
   picture under its anomaly map as a PNG, base64.
@@ -13,12 +13,10 @@ machine alone unless --host says otherwise; it knows no passwords and no encrypt
 stopped (Ctrl-C, SIGTERM) it takes no more requests and answers those it took.
 """
 
-import argparse
 import asyncio
 import base64
 import io
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,11 +27,14 @@ import numpy as np
 
 import mocca_jax
 from mocca_jax import console
+from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
 from mocca_jax.data import cache, images
 from mocca_jax.detector import BY, Detector, Findings
 from mocca_jax.errors import UserError
 from mocca_jax.report import overlays
 from mocca_jax.training import parallel
+
+UVICORN = {"log_level": "warning", "timeout_keep_alive": 5}
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,49 @@ class Limits:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
-    parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    takes = parser(__doc__)
+    add_place(takes, "run", "workdir of a finished run, or its detector.npz", type=Path)
+    takes.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
+    takes.add_argument("--host", default="127.0.0.1", help="address to listen to")
+    takes.add_argument("--port", type=int, default=8000, help="port to listen to")
     for name, unit in (("megabytes", "of a body"), ("megapixels", "of a picture"), ("seconds", "for an answer")):
-        parser.add_argument(f"--{name}", type=float, default=getattr(Limits, name), help=f"{unit}, at most")
-    parser.add_argument("--waiting", type=int, default=Limits.waiting, help="requests at once, at most")
-    console.add_flags(parser)
-    options = parser.parse_args(arguments)
+        takes.add_argument(f"--{name}", type=float, default=getattr(Limits, name), help=f"{unit}, at most")
+    takes.add_argument("--waiting", type=int, default=Limits.waiting, help="requests at once, at most")
+    console.add_flags(takes)
+    options = takes.parse_intermixed_args(arguments)
     console.set_up(options.verbosity)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        import uvicorn
+    with plain_errors():
+        run = place(options, "run", "the run, the folder of a finished training,")
+        try:
+            import uvicorn
 
-        parallel.configure(0, str(cache.root() / "xla"))
-        limits = Limits(options.megabytes, options.megapixels, options.waiting, options.seconds)
-        app = make_app(Detector.load(options.run, options.by), limits)
-    except ImportError as error:
-        sys.exit(f'error: {error}. Serving takes pip install "mocca_jax[serve]"')
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_keep_alive=5)
+            parallel.configure(0, str(cache.root() / "xla"))
+            limits = Limits(options.megabytes, options.megapixels, options.waiting, options.seconds)
+            app = make_app(Detector.load(run, options.by), limits)
+        except ImportError as error:
+            raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
+    uvicorn.run(_announced(app, options.host, options.port), host=options.host, port=options.port, **UVICORN)
+
+
+def _announced(app: Any, host: str, port: int) -> Any:
+    """The application, which says where it listens and how to ask it as soon as it answers."""
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    started = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(of: Any) -> AsyncIterator[None]:
+        async with started(of):
+            print(
+                f"listening at {address}\n"
+                f"ask it: curl --data-binary @picture.png '{address}/score'\n"
+                f"all it answers: {address}/docs    stop it: Ctrl-C",
+                flush=True,
+            )
+            yield
+
+    app.router.lifespan_context = lifespan
+    return app
 
 
 def make_app(detector: Detector, limits: Limits = Limits()):
@@ -222,7 +243,3 @@ def _warm_up(detector: Detector) -> None:
         count *= 2
     if detector.map_scale is not None:
         detector.maps_of([view])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,12 @@
 """Config files: those of the package, found by name from any folder, and one's own.
 
-A config file is Python with a function `get_config()`, or `get_config(spec)` where `spec` is what follows a colon. In
-it, `from configs import mvtec` finds the package's own files wherever one is.
+A config file is Python with a function `get_config()`, or `get_config(spec)` where `spec` is what follows a colon. It
+may start from another: `from mocca_jax.configs import mvtec`.
 """
 
 import contextlib
 import importlib.util
 import inspect
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,12 @@ from ml_collections import ConfigDict
 from mocca_jax.config.nearest import suggestion
 from mocca_jax.errors import UserError
 
-PACKAGE = "configs"  # what config files are imported from, by each other
+PACKAGE = "configs"
 
 
 def packaged() -> Path:
-    """The folder of the package's own config files: inside an installed package, beside it in a checkout."""
-    found = importlib.util.find_spec("mocca_jax.configs")
-    if found and found.submodule_search_locations:
-        return Path(next(iter(found.submodule_search_locations)))
-    return Path(__file__).resolve().parents[2] / PACKAGE
+    """The folder of the package's own config files; in a checkout a link to its top-level `configs/`."""
+    return Path(__file__).resolve().parents[1] / PACKAGE
 
 
 def names() -> list[str]:
@@ -44,7 +40,7 @@ def load(spec: str) -> ConfigDict:
     """
     name, _, words = spec.partition(":")
     path = find(name)
-    with _own_configs(path), _told(path, words):
+    with _told(path, words):
         get_config = _executed(path).get_config
         if words and not inspect.signature(get_config).parameters:
             raise UserError(f"{name} has no kinds and no presets: leave ':{words}' out")
@@ -61,7 +57,7 @@ def read(name: str) -> ModuleType:
         UserError: as `load`.
     """
     path = find(name)
-    with _own_configs(path), _told(path, ""):
+    with _told(path, ""):
         return _executed(path)
 
 
@@ -103,31 +99,3 @@ def _told(path: Path, words: str) -> Iterator[None]:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
         raise UserError(f"{where}: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _own_configs(path: Path) -> Iterator[None]:
-    """Meanwhile `configs` is, for the package's own files, their folder alone, whatever the current folder holds.
-
-    For others it is what it was before, and then that folder.
-    """
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE}
-    folders = [str(packaged())]
-    if path.parent.resolve() != packaged().resolve():
-        found = importlib.util.find_spec(PACKAGE)
-        beside = [str(path.parent.resolve())] if path.parent.resolve().name == PACKAGE else []
-        folders = [*beside, *((found and found.submodule_search_locations) or ()), *folders]
-    package = ModuleType(PACKAGE)
-    package.__path__ = folders
-    _replace(before, {PACKAGE: package})
-    try:
-        yield
-    finally:
-        now = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE}
-        _replace(now, before)
-
-
-def _replace(old: dict[str, ModuleType], new: dict[str, ModuleType]) -> None:
-    for name in old:
-        del sys.modules[name]
-    sys.modules.update(new)

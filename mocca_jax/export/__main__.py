@@ -1,6 +1,6 @@
-"""`python -m mocca_jax.export`, the same as `mocca export`: see `mocca_jax.export.artifact`."""
+"""`python -m mocca_jax.export`, the same as `mocca export`: see `mocca_jax.commands.export`."""
 
-from mocca_jax.export.artifact import main
+from mocca_jax.commands.export import main
 
 __all__ = ["main"]
 

@@ -1,6 +1,4 @@
-"""Command: a finished run as one file that runs with `jax` alone.
-
-    python -m mocca_jax.export --run=runs/leather --output=leather.mocca
+"""A finished run as one file that runs with `jax` alone.
 
 The file is a zip of manifest.json, program.stablehlo (for CPU, CUDA and TPU, any batch size) and weights.npz. The
 program takes pictures as uint8 and holds everything after decoding and resizing: scaling, network, distances, score,
@@ -12,7 +10,6 @@ Before the file is kept, a new process that imports only jax and numpy loads it,
 and 64 pictures are compared with the detector's; a file that differs is not left behind.
 """
 
-import argparse
 import hashlib
 import io
 import json
@@ -32,7 +29,7 @@ from jax import export as jax_export
 
 import mocca_jax
 from mocca_jax import console
-from mocca_jax.detector import BY, Detector
+from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.export import onnx as onnx_export
 from mocca_jax.export import program
@@ -42,24 +39,6 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 MANIFEST, PROGRAM, WEIGHTS = "manifest.json", "program.stablehlo", "weights.npz"
 BATCHES = (1, 7, 64)
 TOLERANCE = 1e-5  # relative to the largest answer of its kind
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
-    parser.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
-    parser.add_argument("--output", type=Path, required=True, help="the file; it must not exist")
-    console.add_flags(parser)
-    options = parser.parse_args(arguments)
-    console.set_up(options.verbosity)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        worst = export(options.run, options.output, options.by)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    size = options.output.stat().st_size / 1e6
-    print(f"{options.output}: {size:.1f} MB; differs from the detector by at most {worst:.1e}, relative")
 
 
 def export(run: Path, output: Path, by: str = "score") -> float:
@@ -77,7 +56,6 @@ def export(run: Path, output: Path, by: str = "score") -> float:
     draft = output.with_name(f".{output.name}.draft")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        logging.info("writing the program")
         if to_onnx:
             onnx_export.write(detector, draft, picture_shape(detector))
         else:
@@ -103,6 +81,7 @@ def write(detector: Detector, path: Path) -> None:
 
     arguments = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     pictures = jax.ShapeDtypeStruct((batch, *shape), np.uint8)
+    logging.info("writing the program")
     exported = jax_export.export(jax.jit(of_leaves), platforms=PLATFORMS)(arguments, pictures)
     held = io.BytesIO()
     np.savez(held, **{f"{index:04d}": leaf for index, leaf in enumerate(leaves)})
@@ -206,7 +185,3 @@ def _differences(detector: Detector, pictures: np.ndarray, answers: dict[str, np
         for name, of in wanted.items()
         if name in answers
     ]
-
-
-if __name__ == "__main__":
-    main()

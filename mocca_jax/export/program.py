@@ -23,7 +23,7 @@ def make(detector) -> tuple[Program, Any]:
     of frames are means over clips.
     """
     scorer, inputs = detector.scorer, detector.inputs
-    weights = {"state": scorer.state, "maps": detector.trained.map_statistics}
+    weights = {"state": scorer.state, "maps": detector.content.map_statistics}
     decides = detector.calibration is not None and not inputs.clip_length
     if decides:
         weights["heldout"] = np.asarray(detector.calibration.heldout, np.float32)
@@ -64,9 +64,9 @@ def _scores(scorer, state, raw: jax.Array, patch: int) -> dict[str, jax.Array]:
 
 def _samples(parts: dict[str, jax.Array], detector) -> dict[str, jax.Array]:
     """As `evaluate.of_samples` and `evaluate.standardized`."""
-    if detector.trained.scale:
+    if detector.content.scale:
         score = sum(
-            (parts[name] - mean) / max(spread, 1e-30) for name, (mean, spread) in detector.trained.scale.items()
+            (parts[name] - mean) / max(spread, 1e-30) for name, (mean, spread) in detector.content.scale.items()
         )
     else:
         wanted = evaluate.RECONSTRUCTION if detector.config.score == "reconstruction" else evaluate.ONE_CLASS

@@ -42,7 +42,7 @@ class MapScale:
 
 
 @dataclass(frozen=True)
-class Trained:
+class Content:
     """What a run found, as far as it takes to use it: the content of the file.
 
     Args:
@@ -71,7 +71,7 @@ class Trained:
     samples: np.ndarray | None = None
 
 
-def load(run: Path) -> Trained:
+def load(run: Path) -> Content:
     """What a finished run found.
 
     Args:
@@ -88,7 +88,7 @@ def load(run: Path) -> Trained:
     try:
         config = configs.from_dict(manifest["config"])
         configs.check(config)
-        return Trained(
+        return Content(
             config=config,
             inputs=Inputs.from_dict(manifest["inputs"]),
             aggregate=manifest["aggregate"],
@@ -106,41 +106,41 @@ def load(run: Path) -> Trained:
         ) from error
 
 
-def save(path: Path, trained: Trained) -> None:
+def save(path: Path, content: Content) -> None:
     """Writes the file whole or not at all.
 
     Raises:
         UserError: it could not be written; what was there before is untouched.
     """
-    write(path, *contents(trained))
+    write(path, *contents(content))
 
 
-def digest(trained: Trained) -> str:
+def digest(content: Content) -> str:
     """SHA-256 of everything that `save` writes."""
-    manifest, arrays = contents(trained)
+    manifest, arrays = contents(content)
     return hashlib.sha256(json.dumps([manifest, describe(arrays)], sort_keys=True).encode()).hexdigest()
 
 
-def contents(trained: Trained) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Manifest and arrays."""
-    state = trained.state
+    state = content.state
     tree = {
         "params": state.params,
         "batch_stats": state.batch_stats,
         "centroids": state.centroids,
         "radii": state.radii,
-        "maps": {name: vars(normal) for name, normal in trained.map_statistics.items()},
+        "maps": {name: vars(normal) for name, normal in content.map_statistics.items()},
     }
-    tree |= {name: array for name in ARRAYS if (array := getattr(trained, name)) is not None}
+    tree |= {name: array for name in ARRAYS if (array := getattr(content, name)) is not None}
     arrays = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
     manifest = {
         "version": mocca_jax.__version__,
-        "config": configs.as_dict(trained.config),
-        "inputs": trained.inputs.as_dict(),
-        "aggregate": trained.aggregate,
-        "scale": trained.scale,
-        "maps": vars(trained.map_scale) if trained.map_scale else None,
-        "description": trained.description,
+        "config": configs.as_dict(content.config),
+        "inputs": content.inputs.as_dict(),
+        "aggregate": content.aggregate,
+        "scale": content.scale,
+        "maps": vars(content.map_scale) if content.map_scale else None,
+        "description": content.description,
     }
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 

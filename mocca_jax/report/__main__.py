@@ -1,6 +1,6 @@
-"""`python -m mocca_jax.report`, the same as `mocca report`: see `mocca_jax.report.page`."""
+"""`python -m mocca_jax.report`, the same as `mocca report`: see `mocca_jax.commands.report`."""
 
-from mocca_jax.report.page import main
+from mocca_jax.commands.report import main
 
 __all__ = ["main"]
 

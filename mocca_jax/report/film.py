@@ -1,14 +1,10 @@
-"""Command: a test video of a finished run as a film, with the score curve under the picture.
-
-    python -m mocca_jax.film --run=runs/ped2 --video=01 --output=01.gif
+"""A test video of a finished run as a film, with the score curve under the picture.
 
 The output is a .gif, or a .mp4 or .avi (with OpenCV). The curve is the run's score of every frame, drawn up to the
 frame that is shown; the dashed line is the threshold from held-out normal videos; a grey ground marks the frames
 labelled anomalous, where labels are known. The picture has a red frame where the score exceeds the threshold.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,23 +21,6 @@ from mocca_jax.report import figures
 
 WIDTH, CURVE, MARGIN, LINE = 480, 110, 8, 3  # pixels
 WHITE, INK, GREY, RED, LABELLED = (255, 255, 255), (30, 60, 140), (120, 120, 120), (210, 40, 30), (222, 222, 222)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run on videos")
-    parser.add_argument("--video", required=True, help="name of a test video")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--fps", type=float, default=12.0)
-    console.add_flags(parser)
-    options = parser.parse_args(arguments)
-    console.set_up(options.verbosity)
-    try:
-        count = make(options.run, options.video, options.output, options.fps)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    print(f"{count} frames written to {options.output}")
 
 
 def make(run: Path, video: str, output: Path, frames_per_second: float) -> int:
@@ -123,7 +102,3 @@ def draw(
         pen.rectangle((0, 0, pen.textlength(text) + 2 * MARGIN, 16), WHITE)
         pen.text((MARGIN, 2), text, RED if flagged else INK)
         yield np.asarray(image)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,16 @@
-"""Command: the report of a finished run as one page that opens offline, and its plots as PNG.
-
-    python -m mocca_jax.report --run=runs/leather
+"""The report of a finished run as one page that opens offline, and its plots as PNG.
 
 Every run writes it when it ends: report.html and plots/*.png in its workdir. Everything in it comes from files of the
 run; nothing is computed anew.
 """
 
-import argparse
 import base64
 import html
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from mocca_jax import console
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.outputs import examples, results, table
@@ -39,19 +34,6 @@ img { max-width: 100%; height: auto } .pair { display: flex; flex-wrap: wrap; ga
 .maps { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)) }
 .cards img { width: 100% } pre { overflow-x: auto; font-size: .8rem; background: #f5f5f5; padding: .7rem }
 """
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command, see above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="workdir of a finished run")
-    console.add_flags(parser)
-    options = parser.parse_args(arguments)
-    console.set_up(options.verbosity)
-    try:
-        print(f"written to {write(options.run)}")
-    except UserError as error:
-        sys.exit(f"error: {error}")
 
 
 def write(run: Path) -> Path:
@@ -225,7 +207,3 @@ def _says(test: Table, index: int, reference: Table) -> str:
         loudest = max(loudness, key=loudness.get)
         parts.append(f"{loudest}: {loudness[loudest]:+.1f}")
     return ", ".join(parts)
-
-
-if __name__ == "__main__":
-    main()

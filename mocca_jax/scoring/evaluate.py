@@ -35,6 +35,19 @@ class Scores:
         return Scores(self.combined[which], layers, tuple(term[which] for term in self.terms))
 
 
+@dataclass(frozen=True)
+class Findings:
+    """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
+
+    `p_value [N]` and `anomalous [N]` are None where nothing was held out, `anomalous` too where too little was.
+    """
+
+    score: np.ndarray
+    layers: dict[str, np.ndarray]
+    p_value: np.ndarray | None
+    anomalous: np.ndarray | None
+
+
 def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, image, mask) -> dict[str, jax.Array]:
     """What a trained model says of units: `{name: [B]}`, larger = more anomalous. Pure.
 

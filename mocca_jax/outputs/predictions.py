@@ -1,0 +1,126 @@
+"""The folder of predictions: settings, a line per picture or frame, a table; it can be gone on in after a stop."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mocca_jax.config import differences
+from mocca_jax.errors import UserError
+from mocca_jax.files import whole
+from mocca_jax.scoring.evaluate import Findings
+
+ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
+PROGRESS = ".progress.json"
+
+
+def claim(output: Path, settings: dict[str, Any]) -> None:
+    """Makes the folder these predictions' own, or makes sure that it is.
+
+    Raises:
+        UserError: it holds something else, or predictions of another run or with other settings.
+    """
+    stored = output / SETTINGS
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make --output={output}: {error}") from error
+    if not stored.exists():
+        if any(p for p in output.iterdir() if not p.name.startswith(".")):
+            raise UserError(f"--output={output} is not empty and holds no predictions; name a new folder")
+        whole.write_json(stored, settings)
+    elif differing := differences(settings, whole.read_json(stored)):
+        raise UserError(
+            f"--output={output} holds predictions of another run or with other options:\n  "
+            + "\n  ".join(differing)
+            + "\nName another folder."
+        )
+
+
+class Rows:
+    """The lines of `predictions.jsonl`. What was added since the last `keep` is gone after an interruption.
+
+    `done`: paths that have their rows.
+    """
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.done: set[str] = set()
+        self._new: list[dict[str, Any]] = []
+        self._bytes = 0
+        if (output / PROGRESS).exists():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Takes up what was kept, and forgets a torn end."""
+        try:
+            kept = whole.read_json(self.output / PROGRESS)["bytes"]
+            if not 0 <= kept <= (self.output / ROWS).stat().st_size:
+                raise ValueError(f"{kept} bytes are said to be whole")
+            os.truncate(self.output / ROWS, kept)
+            self._bytes, self.done = kept, {row["path"] for row in self}
+        except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.output} cannot be gone on in ({type(error).__name__}: {error}). Name a new --output."
+            ) from error
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if not (self.output / ROWS).exists():
+            return
+        with open(self.output / ROWS) as file:
+            for row in map(json.loads, file):
+                if not isinstance(row["layers"], dict) or "anomalous" not in row:
+                    raise ValueError(f"{ROWS} holds a line of another kind")
+                yield row
+
+    def add(self, names: list[tuple[Path, int | None]], found: Findings) -> None:
+        """Rows of pictures, or of frames `(path, number)`; written by the next `keep`."""
+        for n, (path, frame) in enumerate(names):
+            self._new.append(
+                {
+                    "path": str(path),
+                    "frame": frame,
+                    "score": float(found.score[n]),
+                    "p_value": None if found.p_value is None else float(found.p_value[n]),
+                    "anomalous": None if found.anomalous is None else bool(found.anomalous[n]),
+                    "layers": {name: float(values[n]) for name, values in found.layers.items()},
+                }
+            )
+
+    def drop(self, path: Path) -> None:
+        """Forgets the rows of a path that were added since the last `keep`."""
+        self._new = [row for row in self._new if row["path"] != str(path)]
+
+    def keep(self) -> None:
+        """Writes what was added.
+
+        Raises:
+            UserError: it cannot be written; what was kept before is untouched.
+        """
+        text = "".join(json.dumps(row) + "\n" for row in self._new).encode()
+        try:
+            with open(self.output / ROWS, "ab") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self.output / ROWS}: {error}. The same command goes on later.") from error
+        self._bytes += len(text)
+        whole.write_json(self.output / PROGRESS, {"bytes": self._bytes})
+        self._new = []
+
+    def write_table(self) -> tuple[int, int | None]:
+        """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones (None: nothing was decided)."""
+        draft, decisions = self.output / f".{TABLE}.draft", []
+        with open(draft, "w", newline="") as file:
+            writer = csv.writer(file)
+            for row in self:
+                layers = row.pop("layers")
+                if not decisions:
+                    writer.writerow([*row, *layers])
+                writer.writerow(["" if v is None else v for v in (*row.values(), *layers.values())])
+                decisions.append(row["anomalous"])
+        os.replace(draft, self.output / TABLE)
+        return len(decisions), None if None in decisions else sum(decisions)
