@@ -18,10 +18,9 @@ from ml_collections import config_flags
 from PIL import Image
 
 import mocca_jax
-from experiments import made_up_parts
 from mocca_jax import config as configs
 from mocca_jax import main as train_command
-from mocca_jax.commands import check, train
+from mocca_jax.commands import check, example, train
 from tests.conftest import REPOSITORY
 from tests.pages import FENCED, PAGES, blocks, commands, links
 
@@ -141,10 +140,10 @@ def public(node, name=""):
 
 
 def test_made_up_parts_are_a_folder_without_problems(tmp_path):
-    made_up_parts.main([str(tmp_path / "parts"), "--normal=3", "--test=2"])
+    example.main([str(tmp_path / "parts"), "--normal=3", "--test=2"])
     text, problems = check.report(tmp_path / "parts")
     assert problems == 0, text
     masks = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "parts/ground_truth").rglob("*.png"))]
     assert len(masks) == 6 and all(mask.any() and not mask.all() for mask in masks)
     with pytest.raises(SystemExit, match="exists already"):
-        made_up_parts.main([str(tmp_path / "parts")])
+        example.main([str(tmp_path / "parts")])

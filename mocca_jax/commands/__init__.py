@@ -10,7 +10,6 @@ import importlib
 import sys
 
 import mocca_jax
-from mocca_jax.config.nearest import suggestion
 
 # The name of a module here, and what it does.
 COMMANDS = {
@@ -22,6 +21,7 @@ COMMANDS = {
     "film": "draw a test video of a finished run with its scores",
     "check": "look through a folder of pictures before training on it",
     "background": "keep only what moves in a folder of videos",
+    "example": "draw a folder of made-up parts to try things on",
     "config": "list the configs, and explain every field of one",
 }
 
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     name = words[0]
     if name not in COMMANDS:
+        from mocca_jax.config.nearest import suggestion
+
         sys.exit(f"error: mocca has no command {name!r}{suggestion(name, COMMANDS)}")
     sys.argv[0] = f"mocca {name}"  # what its help and its errors call it
     importlib.import_module(f"mocca_jax.commands.{name}").main(words[1:])

@@ -1,33 +1,36 @@
 """Command: a folder of made-up parts, with defects and their masks, to try things on without data of one's own.
 
-python -m experiments.made_up_parts my_parts [--normal=200] [--test=12] [--seed=0]
+    mocca example my_parts --normal=200 --test=12
 
 Washers with six holes, each a little differently placed and lit, in MVTec AD's layout (docs/train-on-your-images.md):
 `--normal` training images, and `--test` test images of each kind: good, scratch, stain, missing_hole. The pictures of
 docs/read-a-report.md come from a run on them. Nothing that is measured on them says anything about real data.
 """
 
-import argparse
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from mocca_jax.commands.arguments import parser, plain_errors
+from mocca_jax.errors import UserError
 
 SIDE, FINE = 160, 4  # pixels; drawn this many times larger, then reduced
 HOLES, HOLE = 6, 0.05  # how many, and their radius in sides of the picture
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a new folder")
-    parser.add_argument("--normal", type=int, default=200)
-    parser.add_argument("--test", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    if options.folder.exists():
-        sys.exit(f"error: {options.folder} exists already; name a new folder")
+    """The command, see above."""
+    takes = parser(__doc__)
+    takes.add_argument("folder", type=Path, help="a new folder")
+    takes.add_argument("--normal", type=int, default=200, help="training images")
+    takes.add_argument("--test", type=int, default=12, help="test images of each kind")
+    takes.add_argument("--seed", type=int, default=0, help="same seed, same pictures")
+    options = takes.parse_intermixed_args(arguments)
+    with plain_errors():
+        if options.folder.exists():
+            raise UserError(f"{options.folder} exists already; name a new folder")
     rng = np.random.default_rng(options.seed)
     for number in range(options.normal):
         save(options.folder / f"train/good/{number:03d}.png", part(rng)[0])
