@@ -33,13 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError(f"{options.folder} exists already; name a new folder")
     rng = np.random.default_rng(options.seed)
     for number in range(options.normal):
-        save(options.folder / f"train/good/{number:03d}.png", part(rng)[0])
+        _save(options.folder / f"train/good/{number:03d}.png", part(rng)[0])
     for kind in ("good", *DEFECTS):
         for number in range(options.test):
             picture, mask = part(rng, kind)
-            save(options.folder / f"test/{kind}/{number:03d}.png", picture)
+            _save(options.folder / f"test/{kind}/{number:03d}.png", picture)
             if kind != "good":
-                save(options.folder / f"ground_truth/{kind}/{number:03d}_mask.png", mask)
+                _save(options.folder / f"ground_truth/{kind}/{number:03d}_mask.png", mask)
     print(f"{options.normal} normal images and {options.test} test images of each kind in {options.folder}")
 
 
@@ -106,10 +106,6 @@ def _disc(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float,
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value)
 
 
-def save(path: Path, picture: Image.Image) -> None:
+def _save(path: Path, picture: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
-
-
-if __name__ == "__main__":
-    main()
