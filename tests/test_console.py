@@ -87,6 +87,15 @@ def test_every_epoch_has_a_line_with_its_own_rate(lines):
     ]
 
 
+def test_epochs_of_a_moment_share_a_line_but_the_last_has_its_own(lines):
+    clock = Clock()
+    with console.Phase("one_class", 40, "images", clock=clock) as phase:
+        for epoch in range(1, 41):  # eight a second
+            run(phase, clock, 1, 0.125)
+            phase.note(f"epoch {epoch}/40", "loss 1")
+    assert [line.split(":")[0] for line in lines] == [f"one_class epoch {epoch}/40" for epoch in (16, 32, 40)]
+
+
 def test_what_was_done_before_counts_for_the_rest_and_not_for_the_rate(lines):
     clock = Clock()
     with console.Phase("one_class", 100, "steps", done=90, clock=clock) as phase:

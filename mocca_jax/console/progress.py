@@ -1,7 +1,7 @@
 """Signs of life: how far a long phase has come, how fast it goes, how long it will still take.
 
 On a terminal a bar. Elsewhere (a pipe, a file) log lines: one a minute (one a second with debug messages), counted over
-all phases, and one wherever a phase has something to tell, such as an epoch's loss. Short phases say nothing.
+all phases, and one wherever a phase has something to note, such as an epoch's loss. Short phases say nothing.
 """
 
 import math
@@ -15,8 +15,10 @@ from absl import logging
 from tqdm import tqdm
 
 EVERY, EVERY_VERBOSE = 60.0, 1.0  # seconds between lines
+APART = 2.0  # seconds between notes: a hundred epochs in ten seconds are not a hundred lines
 DELAY = 1.0  # seconds before a bar is shown: shorter phases do not flash
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}]"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
+ENDED = BAR.replace("{remaining} left", "took {elapsed}")
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class Phase:
         self._bar = None
         if not _silent and sys.stderr.isatty():
             looks = {"unit": f" {unit}", "delay": DELAY, "bar_format": BAR}
-            looks |= {"dynamic_ncols": True} if _columns() else {"ncols": 80, "nrows": 24}
+            looks |= {"dynamic_ncols": True} if _says_its_size() else {"ncols": 80, "nrows": 24}
             self._bar = tqdm(desc=what, total=total, initial=done, file=sys.stderr, **looks)
 
     def __enter__(self) -> "Phase":
@@ -68,6 +70,7 @@ class Phase:
 
     def __exit__(self, kind: type | None, *_) -> None:
         if self._bar is not None:
+            self._bar.bar_format = ENDED if self.done >= self.total else BAR
             self._bar.close()
         elif kind is None and self._spoken != self.done and self._is_due(self._began):
             self._speak(f"{self.what}: {self._line()}")
@@ -83,12 +86,16 @@ class Phase:
             self._speak(f"{self.what}: {self._line(said)}")
 
     def note(self, where: str, said: str) -> None:
-        """A line now, such as `where` = "epoch 3/12", with the rate since the last; on a terminal it is in the bar."""
+        """A line now, such as `where` = "epoch 3/12", with the rate since the last; on a terminal it is in the bar.
+
+        Where notes come faster than `APART`, some are left out; not the last, and none with debug messages.
+        """
         if self._bar is not None:
             self._bar.set_postfix_str(f"{where}: {said}")
-        if self._bar is None or logging.level_debug():
+        soon = self._clock() - self._noted[0] < APART and self.done < self.total
+        if logging.level_debug() or (self._bar is None and not soon):
             self._speak(f"{self.what} {where}: {said}, {self._rate(*self._noted)}, {self._time()}")
-        self._noted = self._clock(), self.done
+            self._noted = self._clock(), self.done
 
     def _is_due(self, since: float) -> bool:
         return self._clock() - since >= (EVERY_VERBOSE if logging.level_debug() else EVERY)
@@ -112,12 +119,12 @@ class Phase:
         logging.info("%s", line)
 
 
-def _columns() -> int:
-    """Of the terminal; 0 where it does not say."""
+def _says_its_size() -> bool:
+    """Whether the terminal does; some made by programs say 0 x 0, where a bar would have no room."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return min(os.get_terminal_size(sys.stderr.fileno())) > 0
     except OSError:
-        return 0
+        return False
 
 
 def number(rate: float) -> str:

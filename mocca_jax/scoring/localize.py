@@ -58,8 +58,8 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
     defects = dataset.defects.pictures
     candidates, normals, damaged = {}, {}, {}
     for name, method in made.items():
-        damaged[name] = found = list(_with_progress(method, defects, f"maps by {name}, made-up defects"))
-        normals[name] = list(_with_progress(method, dataset.heldout.pictures, f"maps by {name}, held-out images"))
+        damaged[name] = found = list(_with_progress(method, defects, f"maps: {name}, defects"))
+        normals[name] = list(_with_progress(method, dataset.heldout.pictures, f"maps: {name}, held out"))
         labels = np.repeat([0, 1], [len(normals[name]), len(found)])
         candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
     chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
