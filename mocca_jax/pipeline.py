@@ -67,6 +67,7 @@ def run(
         stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
         models.lookup(losses.LOSSES, config.boundary, "boundary")
         maps.check(config)
+        models.check_decoder(config, any(stage.decodes for stage in stages))
         dataset = load(config)
         models.build(config, dataset.inputs.shape, tuple(config.layers))
     except ValueError as error:
