@@ -15,6 +15,7 @@ from PIL import Image
 
 from configs import folder as folder_config
 from configs import smoke
+from experiments import pth_files
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
 from mocca_jax.commands import check, predict, serve
@@ -142,7 +143,7 @@ def _read_checkpoints(root: Path) -> None:
         raise AssertionError("a state with the progress of another")
 
 
-def _weights(suffix: str) -> Callable[[Path], None]:
+def _weights(suffix: str, zipped: bool = False) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         rng, side = np.random.default_rng(0), 8
         arrays = {
@@ -155,6 +156,8 @@ def _weights(suffix: str) -> Callable[[Path], None]:
         arrays["fc1.weight"] = rng.normal(size=(4, 128 * (side // 8) ** 2)).astype(np.float32)
         if suffix == "npz":
             np.savez(root / "w.npz", **arrays)
+        elif suffix == "pth":
+            (root / "w.pth").write_bytes(pth_files.zipped(arrays) if zipped else pth_files.legacy(arrays))
         else:
             from safetensors.numpy import save_file
 
@@ -214,6 +217,8 @@ TARGETS: dict[str, Target] = {
     "predictions to go on with": Target(_predictions, predict.Rows),
     "npz weights": Target(_weights("npz"), _read_weights),
     "safetensors weights": Target(_weights("safetensors"), _read_weights),
+    "old pth weights": Target(_weights("pth"), _read_weights),
+    "new pth weights": Target(_weights("pth", zipped=True), _read_weights),
     "exported file": Target(_exported, _read_exported, ValueError),
     "body of a request": Target(_body, _read_body),
 }

@@ -48,16 +48,22 @@ def main(path: str) -> None:
             model.load_state_dict({n: torch.tensor(draw(n, s)) for n, s in shapes.items()}, strict=False)
             names = "\n".join(f"{n} {','.join(map(str, s))}" for n, s in shapes.items())
             found[f"{name}/names"] = np.frombuffer(names.encode(), np.uint8)
-        outputs: list[np.ndarray] = []
-        for block in blocks:
-            block.register_forward_hook(lambda _, __, result: outputs.append(result.detach().numpy()))
         for sides in which.split():
-            outputs.clear()
             with torch.no_grad():
-                model(torch.tensor(image(SIDES[sides]), dtype=torch.double))
+                outputs = block_outputs(model, blocks, torch.tensor(image(SIDES[sides]), dtype=torch.double))
             found[f"{name}/{sides}/values"] = np.concatenate([some(output) for output in outputs])
             found[f"{name}/{sides}/shapes"] = np.array([output.shape for output in outputs])
     np.savez_compressed(path, **found)
+
+
+def block_outputs(model, blocks, x) -> list[np.ndarray]:
+    """What each block puts out for `x`."""
+    outputs: list[np.ndarray] = []
+    hooks = [block.register_forward_hook(lambda _, __, out: outputs.append(out.detach().numpy())) for block in blocks]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return outputs
 
 
 def _network(naming: str, encoder: str):

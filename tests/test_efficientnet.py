@@ -97,7 +97,7 @@ def test_grey_levels_are_scaled_as_the_weights_want():
 
 def test_stages_that_decode_are_refused_and_the_way_out_is_said(smoke, tmp_path):
     smoke.encoder = "efficientnet_lite0"
-    with pytest.raises(UserError, match="has no decoder: nothing can be reconstructed. Leave out the stages"):
+    with pytest.raises(UserError, match=r"has no decoder: nothing can be reconstructed\. Leave out the stages"):
         pipeline.run(smoke, tmp_path / "run")
 
 
