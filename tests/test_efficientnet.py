@@ -11,8 +11,8 @@ from experiments.record_resnet import draw
 from mocca_jax import models, pipeline, weights
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.models import efficientnet
-from mocca_jax.training import step
+from mocca_jax.models import efficientnet, pieces
+from mocca_jax.training import parallel, step
 from mocca_jax.weights import efficientnet as converter
 from tests.conftest import REPOSITORY
 
@@ -77,6 +77,71 @@ def test_shifted_products_are_the_grouped_convolution(rng, sides, kernel, stride
         variables = {"params": {"kernel": weight, "bias": bias}}
         plain, shifted = (efficientnet.Depthwise(kernel, stride, r).apply(variables, x) for r in (False, True))
         np.testing.assert_allclose(shifted, plain, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (2, 3), (8, 8), (9, 12), (6, 5)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_pairs_of_columns_are_the_convolution_with_a_stride_of_two(rng, sides, kernel):
+    with jax.enable_x64(True):
+        x, weight = jnp.asarray(rng.normal(size=(2, *sides, 3))), jnp.asarray(rng.normal(size=(kernel, kernel, 3, 4)))
+        plain, paired = efficientnet.same_conv(x, weight, 2), efficientnet.paired_conv(x, weight)
+        np.testing.assert_allclose(paired, plain, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_batch_in_pieces_gives_what_it_gives_whole(rng, monkeypatch, devices):
+    """32 images over eight devices: two steps of two images each."""
+    monkeypatch.setattr(pieces, "PIXELS", 2 * 16 * 16)
+    assert pieces.per_step((32, 16, 16, 3), 8) == 2
+    variables = weights.load("efficientnet_lite0", deepest=3).variables
+    image = rng.uniform(-1, 1, (32, 16, 16, 3)).astype(np.float32)
+    mesh = parallel.make_mesh(devices)
+    placed = parallel.replicate(variables, mesh), parallel.shard(image, mesh)
+    found = features(build(layers=(1, 3), formulation="rewritten"), *placed)
+    expected = features(build(layers=(1, 3)), variables, jnp.asarray(image))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape, devices, count",
+    [((8, 256, 256, 3), 2, 1), ((8, 128, 128, 3), 2, 4), ((64, 64, 64, 3), 2, 16), ((6, 64, 64, 3), 2, 1)],
+)
+def test_pieces_divide_each_devices_share(shape, devices, count):
+    assert pieces.per_step(shape, devices) == count
+
+
+def test_a_program_whose_batch_is_not_known_takes_it_whole():
+    variables = weights.load("efficientnet_lite0", deepest=0).variables
+    model = build(formulation="rewritten")
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, 16, 16, 3), np.float32)
+
+    def first(image):
+        mask = jnp.ones(image.shape[0])
+        return step.features_of(model.apply(variables, image, mask, False, method="encode", mutable=["features"])[1])
+
+    exported = jax.export.export(jax.jit(first))(shape)
+    assert exported.call(np.zeros((3, 16, 16, 3), np.float32))["layer0"].shape == (3, 8, 8, 16)
+
+
+@pytest.mark.parametrize("layer", [0, 2, 4])
+def test_cells_look_where_they_are_said_to_look(layer):
+    """All kernels are boxes and nothing is clipped, so the gradient's centre of mass is exact."""
+    model = build(layers=(layer,), shape=(64, 64, 3))
+    variables = models.init_variables(model, (64, 64, 3), jax.random.key(0), "encode")
+    boxes = jax.tree.map(lambda a: jnp.full(a.shape, 0.1 / a.size if a.ndim > 1 else 0.0), variables)
+    first, size = models.ENCODERS["efficientnet_lite0"].cell_centre(layer)
+    cell = int(24 // size)
+
+    def value(image):
+        sown = model.apply(boxes, image, jnp.ones(1), False, method="encode", mutable=["features"])[1]
+        return step.features_of(sown)[f"layer{layer}"][0, cell, cell].sum()
+
+    slope = np.asarray(jax.jit(jax.grad(value))(jnp.full((1, 64, 64, 3), 0.5))).sum((0, 3))
+    for axis in (0, 1):
+        centre = (slope.sum(axis) * np.arange(64)).sum() / slope.sum()
+        np.testing.assert_allclose(centre, first + size * cell, atol=1e-3)
 
 
 def test_nothing_beyond_the_deepest_selected_block_is_needed():

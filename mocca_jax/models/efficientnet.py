@@ -5,7 +5,8 @@ one size for all. Padding is TensorFlow's "SAME": of an odd total, the larger pa
 into the convolutions (`mocca_jax.weights.efficientnet`), so there are kernels and biases alone. The input is
 `(grey level - 127) / 128`: `inputs.NORMALIZE["lite"]`.
 
-XLA's CPU back end is slow at grouped convolutions; `rewritten`, a depthwise convolution is a sum of shifted products.
+XLA's CPU back end is slow at grouped convolutions: `rewritten`, a depthwise convolution is a sum of shifted products.
+The first convolution then works on pairs of columns, and a batch is computed a few images at a time.
 """
 
 import math
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mocca_jax.models import blocks, pretrained, rewrites
+from mocca_jax.models import blocks, pieces, pretrained, rewrites
 
 STEM = 32
 STAGES = (  # repeats, kernel size, stride of the first, width, expansion
@@ -80,11 +81,24 @@ class Encoder(nn.Module):
     def __call__(self, image: jax.Array, mask: jax.Array, train: bool, features_only: bool = False) -> jax.Array:
         """The last map; with `features_only`, that of the deepest selected layer."""
         deepest = max(self.layers) if features_only and self.layers else len(self.plan) - 1
-        x = relu6(Conv(STEM, 3, 2, name="stem")(image))
-        for layer, block in enumerate(self.plan[: deepest + 1]):
+        kept = sorted({*self.layers, deepest})
+
+        def maps(module: Encoder, image: jax.Array) -> dict[int, jax.Array]:
+            return module.maps(image, kept)
+
+        found = pieces.mapped(self, maps, image) if self.rewritten else maps(self, image)
+        for layer in kept:
+            pretrained.emit(self, layer, found[layer], mask)
+        return found[deepest]
+
+    def maps(self, image: jax.Array, kept: list[int]) -> dict[int, jax.Array]:
+        """What the blocks `kept` put out, in order; nothing beyond is computed."""
+        x, found = relu6(Conv(STEM, 3, 2, self.rewritten, name="stem")(image)), {}
+        for layer, block in enumerate(self.plan[: kept[-1] + 1]):
             x = InvertedResidual(block, self.rewritten, name=f"block{layer}")(x)
-            pretrained.emit(self, layer, x, mask)
-        return x
+            if layer in kept:
+                found[layer] = x
+        return found
 
 
 class InvertedResidual(nn.Module):
@@ -109,12 +123,14 @@ class Conv(nn.Module):
     features: int
     kernel_size: int
     stride: int
+    rewritten: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         init = blocks.torch_default(math.prod(shape[:3]))
-        y = same_conv(x, self.param("kernel", init, shape), self.stride)
+        kernel = self.param("kernel", init, shape)
+        y = paired_conv(x, kernel) if self.rewritten and self.stride == 2 else same_conv(x, kernel, self.stride)
         return y + rewrites.per_channel(self.param("bias", init, (self.features,)), y)
 
 
@@ -158,6 +174,20 @@ def same_conv(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> 
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+def paired_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`same_conv` with a stride of two, on pairs of neighbouring columns: a stride of one, twice the channels."""
+    size, _, c_in, c_out = kernel.shape
+    batch, _, width, _ = x.shape
+    columns, pairs = -(-width // 2), (size + 1) // 2
+    above, (left, _) = (same_padding(side, size, 2) for side in x.shape[1:3])
+    whole = 2 * (columns + pairs - 1)
+    x = jnp.pad(x, ((0, 0), above, (left, whole - width - left), (0, 0)))
+    x = x.reshape(batch, -1, whole // 2, 2 * c_in)
+    kernel = jnp.pad(kernel, ((0, 0), (0, 2 * pairs - size), (0, 0), (0, 0)))
+    kernel = kernel.reshape(size, pairs, 2 * c_in, c_out).astype(x.dtype)
+    return lax.conv_general_dilated(x, kernel, (2, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def shifted_products(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int) -> jax.Array:
