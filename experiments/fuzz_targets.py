@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from experiments import pth_files
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
 from mocca_jax.commands import check, predict, serve
@@ -144,7 +145,7 @@ def _read_checkpoints(root: Path) -> None:
         raise AssertionError("a state with the progress of another")
 
 
-def _weights(suffix: str) -> Callable[[Path], None]:
+def _weights(suffix: str, zipped: bool = False) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         rng, side = np.random.default_rng(0), 8
         arrays = {
@@ -157,6 +158,8 @@ def _weights(suffix: str) -> Callable[[Path], None]:
         arrays["fc1.weight"] = rng.normal(size=(4, 128 * (side // 8) ** 2)).astype(np.float32)
         if suffix == "npz":
             np.savez(root / "w.npz", **arrays)
+        elif suffix == "pth":
+            (root / "w.pth").write_bytes(pth_files.zipped(arrays) if zipped else pth_files.legacy(arrays))
         else:
             from safetensors.numpy import save_file
 
@@ -216,6 +219,8 @@ TARGETS: dict[str, Target] = {
     "predictions to go on with": Target(_predictions, predict.Rows),
     "npz weights": Target(_weights("npz"), _read_weights),
     "safetensors weights": Target(_weights("safetensors"), _read_weights),
+    "old pth weights": Target(_weights("pth"), _read_weights),
+    "new pth weights": Target(_weights("pth", zipped=True), _read_weights),
     "exported file": Target(_exported, _read_exported, ValueError),
     "body of a request": Target(_body, _read_body),
 }

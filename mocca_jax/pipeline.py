@@ -73,6 +73,7 @@ def run(
         models.network(config)
         heads.make(config.head, config)
         maps.check(config)
+        models.check_decoder(config, any(stage.decodes for stage in stages))
         dataset = load(config)
         models.build(config, dataset.inputs.shape, tuple(config.layers))
     except ValueError as error:

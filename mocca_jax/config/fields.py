@@ -43,7 +43,9 @@ _DATA = {
     ),
 }
 _NETWORK = {
-    "encoder": named("lenet", "resnet", "video_resnet").means("the network whose layers are looked at (section IV-D)"),
+    "encoder": named(
+        "lenet", "resnet", "video_resnet", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"
+    ).means("the network whose layers are looked at (section IV-D)"),
     "head": named("mean", "selector", "lstm", "selector_lstm", "places").means(
         "what makes one vector out of a layer's activation: its mean, a trained selector (section IV-D), an LSTM over "
         "a clip's frames, the same behind a selector, or a vector for each place of the picture"

@@ -26,6 +26,11 @@ def symmetric(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     return raw.astype(jnp.float32) / 127.5 - 1
 
 
+def lite(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """0..255 -> about [-1, 1], as the EfficientNet-Lites were trained."""
+    return (raw.astype(jnp.float32) - 127) / 128
+
+
 def contrast(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     """Global contrast normalisation, then `low` to 0 and `high` to 1, without clipping."""
     return (contrast_normalize(raw) - inputs.low) / (inputs.high - inputs.low)
@@ -46,6 +51,7 @@ def absolute_differences(raw: jax.Array, inputs: "Inputs") -> jax.Array:
 NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
     "unit": unit,
     "symmetric": symmetric,
+    "lite": lite,
     "contrast": contrast,
     "signed_differences": signed_differences,
     "absolute_differences": absolute_differences,

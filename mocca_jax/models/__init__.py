@@ -13,9 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import setting, suggestion
-from mocca_jax.models import heads, lenet, modes, resnet, video_resnet
+from mocca_jax.models import efficientnet, heads, lenet, modes, pretrained, resnet, video_resnet
 
-ENCODERS = {"lenet": lenet, "resnet": resnet, "video_resnet": video_resnet}
+ENCODERS: dict[str, ModuleType | pretrained.Network] = {
+    "lenet": lenet,
+    "resnet": resnet,
+    "video_resnet": video_resnet,
+    **efficientnet.NETWORKS,
+}
 
 
 class AutoEncoder(nn.Module):
@@ -45,8 +50,8 @@ def layer_name(layer: int) -> str:
     return f"layer{layer}"
 
 
-def network(config) -> ModuleType:
-    """The module of the network that a config names: `build`, `LAYERS`, `MAPS`, `cell_centre`."""
+def network(config) -> ModuleType | pretrained.Network:
+    """The network that a config names: `build`, `LAYERS`, `MAPS`, `cell_centre`."""
     return lookup(ENCODERS, config.encoder, "encoder")
 
 
@@ -60,6 +65,12 @@ def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: s
     made = heads.make(head or config.head, config)
     parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
     return AutoEncoder(*parts, setting(config, "compute_dtype"), setting(config, "rematerialisation"))
+
+
+def check_decoder(config, decodes: bool) -> None:
+    """Raises ValueError where a stage that `decodes` meets an encoder without a decoder; says what to do."""
+    if decodes and not getattr(network(config), "DECODES", True):
+        raise ValueError(pretrained.no_decoder(config.encoder))
 
 
 def use_rewrites(formulation: str) -> bool:

