@@ -16,14 +16,14 @@ from PIL import Image
 from experiments import pth_files
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
-from mocca_jax.commands import check, predict, serve
+from mocca_jax.commands import check, serve
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke
 from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.export import exported
 from mocca_jax.files import whole
-from mocca_jax.outputs import folders, results
+from mocca_jax.outputs import folders, predictions, results
 from mocca_jax.report import page as report
 from mocca_jax.training import log
 from mocca_jax.training.checkpoint import Checkpoints
@@ -119,7 +119,7 @@ def _read_run(root: Path) -> None:
 
 
 def _predictions(root: Path) -> None:
-    made = predict.Rows(root)
+    made = predictions.Rows(root)
     found = Detector.load(_finished()).findings(
         Detector.load(_finished()).of_views([[np.zeros((16, 16, 3), np.uint8)]])
     )
@@ -216,7 +216,7 @@ TARGETS: dict[str, Target] = {
     "run folder": Target(_run_files("config.json", "result.json", "metrics.jsonl", "scores_heldout.csv"), _read_run),
     "detector file": Target(_run_files("detector.npz"), Detector.load),
     "checkpoints": Target(_checkpoints, _read_checkpoints),
-    "predictions to go on with": Target(_predictions, predict.Rows),
+    "predictions to go on with": Target(_predictions, predictions.Rows),
     "npz weights": Target(_weights("npz"), _read_weights),
     "safetensors weights": Target(_weights("safetensors"), _read_weights),
     "old pth weights": Target(_weights("pth"), _read_weights),

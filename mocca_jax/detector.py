@@ -176,8 +176,7 @@ class Detector:
         if not parts:
             raise UserError("no pictures were given")
         largest = np.array([values.max() for _, found in parts for values in found])
-        layers = {name: np.concatenate([found.layers[name] for found, _ in parts]) for name in parts[0][0].layers}
-        return evaluate.Scores(largest, layers)
+        return evaluate.Scores(largest, evaluate.joined([found.layers for found, _ in parts]))
 
     def findings(self, found: evaluate.Scores) -> Findings:
         """What follows from scores."""

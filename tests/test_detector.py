@@ -18,7 +18,7 @@ from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.method import threshold
-from mocca_jax.outputs import bundle, results
+from mocca_jax.outputs import bundle, predictions, results
 from tests.conftest import REPOSITORY
 from tests.runs import clip, quick, save
 
@@ -113,7 +113,7 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
         Image.fromarray(frame[..., 0]).save(folder / f"{number}.png")
     done, flagged, _ = predict.predict(finished / "clip", [str(tmp_path / "videos")], tmp_path / "out")
     assert done == 20 and flagged is not None
-    rows = [json.loads(line) for line in (tmp_path / "out" / predict.ROWS).read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "out" / predictions.ROWS).read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(20)) and {row["path"] for row in rows} == {str(folder)}
 
 
@@ -244,31 +244,31 @@ def test_predict_goes_on_past_unreadable_files_and_after_an_interruption(finishe
     )
     assert done.returncode == predict.SOME_UNREADABLE, done.stderr
     assert "46 scored" in done.stdout and "1 file(s) unreadable" in done.stdout
-    assert "broken.png" in (out / predict.UNREADABLE).read_text()
+    assert "broken.png" in (out / predictions.UNREADABLE).read_text()
     assert len(list((out / predict.OVERLAYS).iterdir())) == 46
-    with open(out / predict.TABLE, newline="") as file:
+    with open(out / predictions.TABLE, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 46 and {"path", "score", "p_value", "anomalous", "layer1"} <= set(rows[0])
 
     kept = []
-    keep = predict.Rows.keep
+    keep = predictions.Rows.keep
 
     def stop_in_the_third(rows):
         kept.append(1)
         if len(kept) == 3:
-            with open(rows.output / predict.ROWS, "ab") as file:
+            with open(rows.output / predictions.ROWS, "ab") as file:
                 file.write(b'{"path": "torn')
             raise KeyboardInterrupt
         keep(rows)
 
-    monkeypatch.setattr(predict.Rows, "keep", stop_in_the_third)
+    monkeypatch.setattr(predictions.Rows, "keep", stop_in_the_third)
     again = tmp_path / "again"
     with pytest.raises(KeyboardInterrupt):
         predict.predict(finished / "object", [str(new)], again)
-    monkeypatch.setattr(predict.Rows, "keep", keep)
+    monkeypatch.setattr(predictions.Rows, "keep", keep)
     shutil.copy(new / "test/good/0.png", new / "broken.png")
     assert predict.predict(finished / "object", [str(new)], again)[::2] == (47, 0)
-    assert not (again / predict.UNREADABLE).exists()
+    assert not (again / predictions.UNREADABLE).exists()
     with pytest.raises(UserError, match="another run or with other options"):
         predict.predict(finished / "texture", [str(new)], again)
     with pytest.raises(UserError, match="matches nothing"):

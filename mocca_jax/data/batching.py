@@ -43,10 +43,23 @@ def batches(
         whole = order[start : start + batch_size]
         chosen = whole[rows]
         size = len(range(padded)[rows])
-        image = np.zeros((size, *split.images.shape[1:]), split.images.dtype)
-        if len(chosen):
-            image[: len(chosen)] = split.images[chosen]
-        yield Batch(image, (np.arange(size) < len(chosen)).astype(np.float32), len(whole))
+        none = np.zeros((0, *split.images.shape[1:]), split.images.dtype)
+        image = filled(split.images[chosen] if len(chosen) else none, size)
+        yield Batch(image, mask(len(chosen), size), len(whole))
+
+
+def filled(units: np.ndarray, rows: int) -> np.ndarray:
+    """`[U, ...]` -> `[rows, ...]`, zeros behind the units; the units themselves where there are as many."""
+    if len(units) == rows:
+        return units
+    batch = np.zeros((rows, *units.shape[1:]), units.dtype)
+    batch[: len(units)] = units
+    return batch
+
+
+def mask(real: int, rows: int) -> np.ndarray:
+    """`[rows]` float32, 1 for the first `real`."""
+    return (np.arange(rows) < real).astype(np.float32)
 
 
 def in_order(split: Split, batch_size: int, padded: int, rows: slice = slice(None)) -> Iterator[Batch]:

@@ -1,6 +1,6 @@
 """Scoring: encoder over a split -> distances -> scores of units -> scores of samples -> metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -85,17 +85,20 @@ def score_split(
     scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh, name: str = "samples"
 ) -> Scores:
     """The scores of a split's samples; `name`: what to call it while it lasts."""
-    found: dict[str, list[np.ndarray]] = {}
+    found: list[dict[str, np.ndarray]] = []
     padded = parallel.padded(config.batch_size, mesh)
     state = parallel.replicate(state.replace(opt_state=()), mesh)
     with console.Phase(f"scoring {name}", len(split), "units") as phase:
         for batch in batching.in_order(split, config.batch_size, padded, parallel.own_rows(padded, mesh)):
             scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
-            for part, values in scored.items():
-                found.setdefault(part, []).append(values[: batch.units])
+            found.append({part: values[: batch.units] for part, values in scored.items()})
             phase.update(batch.units)
-    units = {name: np.concatenate(parts) for name, parts in found.items()}
-    return of_samples(units, aggregate, split.timeline or split.sample_of_unit, config)
+    return of_samples(joined(found), aggregate, split.timeline or split.sample_of_unit, config)
+
+
+def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by name, those of the parts behind each other; nothing of no parts."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
 def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> Scores:

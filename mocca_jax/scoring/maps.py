@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from mocca_jax import console, models
-from mocca_jax.data import views
+from mocca_jax.data import batching, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import normal_features
@@ -179,8 +179,7 @@ def _in_batches(compiled: Callable, state: Any, raw: np.ndarray, size: int, mesh
     """`compiled(state, batch)` over `raw`, one result per row."""
     for start in range(0, len(raw), size):
         part = raw[start : start + size]
-        batch = np.zeros((parallel.bucket(len(part), size, mesh), *raw.shape[1:]), raw.dtype)
-        batch[: len(part)] = part
+        batch = batching.filled(part, parallel.bucket(len(part), size, mesh))
         yield from np.asarray(compiled(state, parallel.shard(batch, mesh)))[: len(part)]
 
 
@@ -204,8 +203,7 @@ def _fit(context: Context, fitted: Pictures, own_mean: bool, own_scale: bool) ->
         starts = range(0, used, size)
         for start in console.steps(starts, "maps: what is normal", len(starts), "batches"):
             rows = chosen[start : start + size]
-            raw = np.zeros((parallel.padded(size, mesh), *fitted.images.shape[1:]), fitted.images.dtype)
-            raw[: len(rows)] = fitted.images[rows]
+            raw = batching.filled(fitted.images[rows], parallel.padded(size, mesh))
             batch = {}
             for layer, x in zip(layers, activations(variables, parallel.shard(raw, mesh)).values(), strict=True):
                 real = _real_cells(fitted.sizes[rows], x.shape, *network.cell_centre(layer))

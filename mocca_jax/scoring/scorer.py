@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mocca_jax import models
-from mocca_jax.data import incoming, views
+from mocca_jax.data import batching, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
@@ -54,7 +54,7 @@ class Scorer:
             units.append(self.score_units(np.concatenate(cut)))
         if not units:
             raise UserError("no pictures were given")
-        parts = {name: np.concatenate([part[name] for part in units]) for name in units[0]}
+        parts = evaluate.joined(units)
         return evaluate.of_samples(parts, self.aggregate, np.repeat(np.arange(len(counts)), counts), self.config)
 
     def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
@@ -71,10 +71,9 @@ class Scorer:
             held = held[-(length - 1) :]
         if not units:
             raise UserError(f"a video of {len(held)} frames; this model looks at clips of {length}")
-        parts = {name: np.concatenate([part[name] for part in units]) for name in units[0]}
         total = count + length - 1
         timeline = Timeline(["video"], np.array([total]), np.zeros(count, np.int64), np.arange(count), length)
-        found = evaluate.of_samples(parts, self.aggregate, timeline, self.config)
+        found = evaluate.of_samples(evaluate.joined(units), self.aggregate, timeline, self.config)
         return evaluate.standardized(found, self.scale) if self.scale else found
 
     def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
@@ -124,10 +123,7 @@ class Scorer:
             # A single unit, padded to one for each device, would only make the others compute for nothing.
             mesh, state = (self._one, self._state_of_one) if len(part) == 1 else (self.mesh, self.state)
             padded = parallel.bucket(len(part), size, mesh)
-            batch = part if len(part) == padded else np.zeros((padded, *raw.shape[1:]), raw.dtype)
-            if batch is not part:
-                batch[: len(part)] = part
-            placed = parallel.shard((batch, (np.arange(padded) < len(part)).astype(np.float32)), mesh)
+            placed = parallel.shard((batching.filled(part, padded), batching.mask(len(part), padded)), mesh)
             scored = jax.device_get(self._score(state, *placed))
             found.append({name: values[: len(part)] for name, values in scored.items()})
-        return {name: np.concatenate([part[name] for part in found]) for name in (found[0] if found else ())}
+        return evaluate.joined(found)
