@@ -57,7 +57,7 @@ def _shanghaitech(folder: Path, foreground: bool) -> tuple[list[Found], list[Fou
         if foreground and not found and (folder / half / "frames").is_dir():
             raise UserError(
                 f"foreground = True, but {frames} holds no videos. Make it with "
-                f"`python -m mocca_jax.data.background {folder}`, or pass --config.foreground=False."
+                f"`mocca background {folder}`, or set foreground=False."
             )
         parts.append(found or videos_in(folder / half / "videos"))
     masks = folder / "testing" / "test_frame_mask"
