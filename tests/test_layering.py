@@ -46,7 +46,9 @@ def test_heavy_libraries_stay_behind_their_fences(path):
     assert "jax.sharding" not in {i.rsplit(".", 1)[0] for i in imports(path)} or name == "training/parallel.py"
 
 
-@pytest.mark.parametrize("name", ["training/step", "training/loop", "training/stages", "scoring/evaluate", "training/handover"])
+@pytest.mark.parametrize(
+    "name", ["training/step", "training/loop", "training/stages", "scoring/evaluate", "training/handover"]
+)
 def test_training_and_scoring_name_no_data_set(name):
     assert not re.search(r"cifar|mvtec|digits|shanghai", (PACKAGE / f"{name}.py").read_text(), re.IGNORECASE)
 
