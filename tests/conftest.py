@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -60,6 +61,17 @@ def shared(tmp_path_factory) -> Path:
 def cifar10_dir() -> str:
     """A folder with a prepared CIFAR-10; tests that ask for it carry the marker `data`."""
     return os.environ["TFDS_DATA_DIR"]
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Double precision for what a test computes.
+
+    Two ways to compute the same, or the same on two machines, then differ by rounding far smaller than the distance of
+    any activation from a kink (a leaky ReLU at zero, a tie in a pooling window), where gradients jump.
+    """
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

@@ -36,17 +36,18 @@ def scores_of(workdir):
         return np.array([[float(value) for value in row[2:]] for row in list(csv.reader(file))[1:]])
 
 
-def test_two_hosts_with_two_devices_compute_what_one_device_does(tmp_path):
+def test_two_hosts_with_two_devices_compute_what_one_device_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
     said_by(soak.start(tmp_path / "one", 1, SLOW, devices=1))
     first, second = said_by(soak.start(tmp_path / "two", 2, SLOW, devices=2))
     assert "2 host(s)" in first and "AUC" in first and "AUC" not in second
     device = result(tmp_path / "two")["device"]
     assert (device["devices"], device["hosts"]) == (4, 2)
-    np.testing.assert_allclose(scores_of(tmp_path / "two"), scores_of(tmp_path / "one"), rtol=1e-3)
+    np.testing.assert_allclose(scores_of(tmp_path / "two"), scores_of(tmp_path / "one"), rtol=1e-9)
     for ours, theirs in zip(epochs(tmp_path / "two"), epochs(tmp_path / "one"), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-9)
     for layer, radius in result(tmp_path / "one")["radii"].items():
-        assert result(tmp_path / "two")["radii"][layer] == pytest.approx(radius, rel=1e-4)
+        assert result(tmp_path / "two")["radii"][layer] == pytest.approx(radius, rel=1e-9)
 
 
 def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):

@@ -12,6 +12,7 @@ from experiments.grids import TABLES
 from mocca_jax import config as configs
 from mocca_jax import models
 from mocca_jax.configs import cifar10, mvtec, video
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.training import accumulation, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
@@ -55,8 +56,7 @@ def test_a_later_field_of_another_value_makes_another_config(smoke):
 
 def whole_and_parts(smoke, rng, parts, stage="one_class", batch=12, real=9):
     """Two steps on one batch, the last units padding: at once and in parts."""
-    image = jnp.asarray(rng.random((batch, *SHAPE)), jnp.float32)
-    mask = jnp.asarray(np.arange(batch) < real, jnp.float32)
+    image, mask = jnp.asarray(rng.random((batch, *SHAPE))), jnp.asarray(np.arange(batch) < real, float)
     found = []
     for count in (1, parts):
         smoke.accumulation = count
@@ -67,26 +67,26 @@ def whole_and_parts(smoke, rng, parts, stage="one_class", batch=12, real=9):
 
 
 @pytest.mark.parametrize("stage, formulation", [("reconstruction", "plain"), ("one_class", "rewritten")])
-def test_a_batch_in_parts_gives_the_gradients_metrics_and_radii_of_the_whole(smoke, rng, formulation, stage):
+def test_a_batch_in_parts_gives_the_gradients_metrics_and_radii_of_the_whole(double, smoke, rng, formulation, stage):
     smoke.formulation, smoke.radius_warmup_epochs = formulation, 0
     smoke[stage].batch_norm = "eval"
     (whole, metrics), (parts, metrics_of_parts) = whole_and_parts(smoke, rng, 3, stage)
-    assert_close(metrics_of_parts, metrics, rtol=1e-3)
-    assert_close(parts.radii, whole.radii, rtol=1e-3)
-    assert_close(parts.opt_state[1].mu, whole.opt_state[1].mu, rtol=1e-3)
+    assert_close(metrics_of_parts, metrics)
+    assert_close(parts.radii, whole.radii)
+    assert_close(parts.opt_state[1].mu, whole.opt_state[1].mu)
 
 
-def test_batch_norm_in_training_normalises_each_part_by_itself(smoke, rng):
+def test_batch_norm_in_training_normalises_each_part_by_itself(double, smoke, rng):
     (whole, metrics), (parts, metrics_of_parts) = whole_and_parts(smoke, rng, 3)
     assert abs(float(metrics_of_parts["loss"]) / float(metrics["loss"]) - 1) > 1e-3
     first = [state.batch_stats["encoder"]["norm1"] for state in (whole, parts)]
     assert float(jnp.abs(first[0]["var"] - first[1]["var"]).max()) > 1e-5
 
 
-def test_a_part_of_padding_alone_leaves_the_running_statistics_alone(smoke, rng):
+def test_a_part_of_padding_alone_leaves_the_running_statistics_alone(double, smoke, rng):
     whole, parts = whole_and_parts(smoke, rng, 4, batch=8, real=1)
-    assert_close(parts[0].batch_stats, whole[0].batch_stats, rtol=1e-3)
-    assert_close(parts[0].opt_state[1].mu, whole[0].opt_state[1].mu, rtol=1e-3)
+    assert_close(parts[0].batch_stats, whole[0].batch_stats)
+    assert_close(parts[0].opt_state[1].mu, whole[0].opt_state[1].mu)
 
 
 def test_running_statistics_of_parts_are_weighted_by_their_real_units():
@@ -122,18 +122,18 @@ def test_no_image_moves_between_devices_where_a_batch_is_in_parts(smoke):
     assert all(shape.count(",") < 3 for shape in gathered), gathered  # distances and features, no image
 
 
-def test_parts_on_many_devices_train_as_on_one(smoke, rng):
+def test_parts_on_many_devices_train_as_on_one(double, smoke, rng):
     smoke.accumulation, smoke.radius_warmup_epochs = 3, 0
     smoke.one_class.batch_norm = "eval"
-    image, mask = rng.random((48, *SHAPE)).astype(np.float32), (np.arange(48) < 41).astype(np.float32)
+    image, mask = rng.random((48, *SHAPE)), (np.arange(48) < 41).astype(float)
     found = []
     for count in (1, 8):
         step, state = prepare(smoke)
         mesh = mesh_of(count)
         found.append(step(parallel.replicate(state, mesh), *parallel.shard((image, mask), mesh)))
     (one, metrics), (many, metrics_of_many) = jax.device_get(found)
-    assert_close(metrics_of_many, metrics, rtol=1e-3)
-    assert_close(many.opt_state[1].mu, one.opt_state[1].mu, rtol=1e-3)
+    assert_close(metrics_of_many, metrics)
+    assert_close(many.opt_state[1].mu, one.opt_state[1].mu)
 
 
 def small(name):
@@ -187,18 +187,18 @@ def test_blocks_computed_again_take_less_temporary_memory():
 
 
 @pytest.mark.parametrize(("name", "stage"), [("resnet", "reconstruction"), ("video", "one_class")])
-def test_blocks_computed_again_give_the_same_numbers(name, stage, rng):
+def test_blocks_computed_again_give_the_same_numbers(double, name, stage, rng):
     config, _, shape = small(name)
-    image = jnp.asarray(rng.random((4, *shape)), jnp.float32)
+    image = jnp.asarray(rng.random((4, *shape)))
     found = []
     for again in (False, True):
         config.rematerialisation = again
         step, state = step_of(config, stage, shape)
         found.append(step(state, image, jnp.array([1, 1, 1, 0.0])))
     (kept, metrics), (again, metrics_of_again) = jax.device_get(found)
-    assert_close(metrics_of_again, metrics, rtol=1e-4)
-    assert_close(again.batch_stats, kept.batch_stats, rtol=1e-4)
-    assert_close(again.opt_state[1].mu, kept.opt_state[1].mu, rtol=1e-3)
+    assert_close(metrics_of_again, metrics)
+    assert_close(again.batch_stats, kept.batch_stats)
+    assert_close(again.opt_state[1].mu, kept.opt_state[1].mu)
 
 
 def products(jaxpr):
@@ -208,6 +208,33 @@ def products(jaxpr):
             yield tuple(str(v.aval.dtype) for v in equation.invars)
         for inner in jaxprs_in_params(equation.params):
             yield from products(inner)
+
+
+def results_in(jaxpr, dtype):
+    """The operations of a program, inner programs included, that give arrays of this dtype."""
+    for equation in jaxpr.eqns:
+        if any(v.aval.dtype == dtype for v in equation.outvars):
+            yield equation.primitive.name
+        for inner in jaxprs_in_params(equation.params):
+            yield from results_in(inner, dtype)
+
+
+@pytest.mark.parametrize("formulation", ["plain", "rewritten"])
+@pytest.mark.parametrize("name", ["lenet", "resnet", "video"])
+def test_in_double_precision_a_step_rounds_nothing_to_single(double, name, formulation):
+    config, stage, shape = small(name)
+    config.update(formulation=formulation, layers=models.network(config).LAYERS)
+    made = []
+    state = jax.eval_shape(lambda: made.append(step_of(config, stage, shape)) or made[0][1])
+    images = jax.ShapeDtypeStruct((4, *shape), np.uint8), jax.ShapeDtypeStruct((4,), np.float64)
+    preprocess = Inputs(shape).preprocess
+
+    def step(state, raw, mask):
+        return made[0][0](state, preprocess(raw), mask)
+
+    program, after = jax.make_jaxpr(step, return_shape=True)(state, *images)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((state, after))} == {"float64", "int32", "uint32"}
+    assert not list(results_in(program.jaxpr, jnp.float32))
 
 
 @pytest.mark.parametrize("formulation", ["plain", "rewritten"])

@@ -3,6 +3,9 @@
 `recorded/cifar10.npz` holds the published network's weights, six inputs, and what its program computed from
 them. Arrays too large to keep are recorded at every 29th value (`@every29`), at their first 1,000 (`@head`)
 or as `@norm` and `@sum`.
+
+Ours are computed in double precision: how far they are from PyTorch's, which are in single, is then the same on every
+machine.
 """
 
 import flax.traverse_util
@@ -21,8 +24,13 @@ from tests.conftest import REPOSITORY
 
 LAYERS = ("layer0", "layer1", "layer2", "layer3")
 THEIR_LAYERS = ("conv1", "conv2", "conv3", "fc1")
-MASK = jnp.ones(6)
+MASK = np.ones(6)
 TOLERANCE = 1e-4
+
+
+@pytest.fixture(autouse=True)
+def in_double_precision(double):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +44,12 @@ def variables(recorded):
     state_dict = {n.removeprefix("param/"): a for n, a in recorded.items() if n.startswith("param/")}
     converted, count = torch_weights.lenet_variables(state_dict)
     assert count == len(state_dict) == 24
-    return converted
+    return jax.tree.map(np.float64, converted)
 
 
 @pytest.fixture(scope="module")
 def image(recorded):
-    return jnp.asarray(recorded["input"].transpose(0, 2, 3, 1))
+    return recorded["input"].transpose(0, 2, 3, 1).astype(np.float64)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +67,7 @@ def model(request, config):
 def assert_close(recorded, name, ours):
     """Compares with whatever of `name` was recorded, relative to its largest value."""
     ours = np.asarray(ours)
+    assert ours.dtype == np.float64
     parts = {
         "": lambda a: a,
         "@every29": lambda a: a.ravel()[::29],
@@ -119,8 +128,8 @@ def test_raw_layers_equal_the_published(model, variables, image, recorded, mode)
 
 
 def centroids_and_radii(recorded):
-    centroids = {f"layer{i}": jnp.asarray(recorded[f"c/0{i}"]) for i in range(4)}
-    return centroids, {f"layer{i}": jnp.asarray(recorded[f"R/0{i}"]) for i in range(4)}
+    centroids = {f"layer{i}": jnp.asarray(recorded[f"c/0{i}"], float) for i in range(4)}
+    return centroids, {f"layer{i}": jnp.asarray(recorded[f"R/0{i}"], float) for i in range(4)}
 
 
 def published_loss(boundary, dist, radii):

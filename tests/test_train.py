@@ -33,11 +33,11 @@ def copy(state):
 
 @pytest.mark.parametrize("formulation", ["plain", "rewritten"])
 @pytest.mark.parametrize("stage", ["reconstruction", "one_class"])
-def test_a_padded_batch_trains_as_the_short_one_does(smoke, rng, formulation, stage):
+def test_a_padded_batch_trains_as_the_short_one_does(double, smoke, rng, formulation, stage):
     smoke.formulation = formulation
     smoke.radius_warmup_epochs = 0
     step, state = prepare(smoke, stage)
-    image = jnp.asarray(rng.random((5, *SHAPE)), jnp.float32)
+    image = jnp.asarray(rng.random((5, *SHAPE)))
     padded = jnp.concatenate([image, jnp.ones((3, *SHAPE))])
     mask = jnp.array([1, 1, 1, 1, 1, 0, 0, 0.0])
     short_state, short_metrics = step(copy(state), image, jnp.ones(5))
@@ -49,11 +49,12 @@ def test_a_padded_batch_trains_as_the_short_one_does(smoke, rng, formulation, st
         (short_state.radii, long_state.radii),
         (short_state.opt_state[1].mu, long_state.opt_state[1].mu),
     ):
-        assert_close(long, short, rtol=1e-3)
+        assert_close(long, short)
 
 
-def assert_close(ours, theirs, rtol):
-    """Trees are equal up to `rtol`, and up to a hundredth of it of the largest value."""
+def assert_close(ours, theirs, rtol=1e-9):
+    """Trees are in double precision and equal up to `rtol`, and up to a hundredth of it of the largest value."""
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((ours, theirs))} <= {"float64"}
     largest = max([float(jnp.abs(x).max()) for x in jax.tree.leaves(theirs)], default=1)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 100 * largest), ours, theirs)
 
@@ -110,10 +111,10 @@ def test_inference_mode_batch_norm_leaves_the_statistics_alone(smoke, rng):
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.batch_stats))
 
 
-def test_centroids_do_not_depend_on_the_batch_size(smoke, rng):
+def test_centroids_do_not_depend_on_the_batch_size(double, smoke, rng):
     _, state = prepare(smoke)
     model = models.build(smoke, SHAPE, smoke.layers)
-    image = jnp.asarray(rng.random((7, *SHAPE)), jnp.float32)
+    image = jnp.asarray(rng.random((7, *SHAPE)))
 
     def centroids(batches):
         return train.compute_centroids(model, state, lambda raw, key: raw, batches, push=0.0)
@@ -123,7 +124,7 @@ def test_centroids_do_not_depend_on_the_batch_size(smoke, rng):
     cut = centroids([(image[:5], jnp.ones(5)), (jnp.concatenate([image[5:], padding]), jnp.array([1, 1, 0, 0, 0.0]))])
     single = centroids([(image[i : i + 1], jnp.ones(1)) for i in range(7)])
     for other in (cut, single):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), whole, other)
+        assert_close(other, whole)
 
 
 def encoder(value):

@@ -1,7 +1,8 @@
 """How any picture becomes what a network sees: plain values that are stored with a trained model.
 
 `Inputs.prepare` takes a picture of any size to raw pixels as the data set has them, on the host; `Inputs.preprocess`
-takes a batch of those to the network's float32 input, inside the compiled step. `NORMALIZE` names the ways to do so.
+takes a batch of those to the network's input, inside the compiled step. `NORMALIZE` names the ways to do so. Floats are
+JAX's default: float32, or float64 where `jax_enable_x64` is set.
 """
 
 from collections.abc import Callable
@@ -18,12 +19,12 @@ LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
 
 def unit(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     """0..255 -> [0, 1]."""
-    return raw.astype(jnp.float32) / 255
+    return raw.astype(jnp.result_type(float)) / 255
 
 
 def symmetric(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     """0..255 -> [-1, 1]."""
-    return raw.astype(jnp.float32) / 127.5 - 1
+    return raw.astype(jnp.result_type(float)) / 127.5 - 1
 
 
 def lite(raw: jax.Array, inputs: "Inputs") -> jax.Array:
@@ -94,7 +95,7 @@ class Inputs:
         return self.shape[0] if len(self.shape) == 4 else 0
 
     def preprocess(self, raw: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Raw units `[B, ...]` in 0..255 -> float32 `[B, *shape]`."""
+        """Raw units `[B, ...]` in 0..255 -> floats `[B, *shape]`."""
         return NORMALIZE[self.normalize](raw, self)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
@@ -128,10 +129,10 @@ def contrast_normalize(raw: jax.Array) -> jax.Array:
         raw: `[B, ...]`, values 0 to 255.
 
     Returns:
-        float32 of the same shape, of mean 0 and mean absolute value 1.
+        Floats of the same shape, of mean 0 and mean absolute value 1.
     """
     axes = tuple(range(1, raw.ndim))
-    image = raw.astype(jnp.float32) / 255
+    image = raw.astype(jnp.result_type(float)) / 255
     image = image - image.mean(axes, keepdims=True)
     size = jnp.abs(image).mean(axes, keepdims=True)
     return image / jnp.where(size > 1e-6, size, 1)

@@ -69,8 +69,9 @@ def radius_quantile(distances: jax.Array, mask: jax.Array, nu: float) -> jax.Arr
         1.5
     """
     ordered = jnp.sort(jnp.where(mask > 0, jnp.sqrt(distances), jnp.inf))
-    position = (1 - nu) * (mask.sum() - 1)
+    last = mask.sum(dtype=distances.dtype) - 1
+    position = (1 - nu) * last
     below = jnp.floor(position).astype(jnp.int32)
-    above = jnp.minimum(below + 1, (mask.sum() - 1).astype(jnp.int32))
+    above = jnp.minimum(below + 1, last.astype(jnp.int32))
     fraction = position - below
     return ordered[below] * (1 - fraction) + ordered[above] * fraction

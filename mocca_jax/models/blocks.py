@@ -23,7 +23,7 @@ def leaky_relu(x: jax.Array) -> jax.Array:
 
 def uniform(bound: float) -> nn.initializers.Initializer:
     """Uniform in `+-bound`."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=float: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def torch_default(fan_in: int) -> nn.initializers.Initializer:

@@ -60,7 +60,7 @@ class LSTM(nn.Module):
     bidirectional: bool = False
     dropout: float = 0.0
     selects: bool = False
-    dtype: str = "float32"  # of the products
+    dtype: str = "float32"  # of the products; "float32": that of inputs and parameters
 
     @nn.compact
     def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -80,8 +80,9 @@ class LSTM(nn.Module):
     def _direction(self, x: jax.Array, name: str, reverse: bool) -> jax.Array:
         """`[B, T, C]` -> `[B, T, size]`. PyTorch has two bias vectors; the second is the weight of a constant input."""
         init = blocks.torch_default(self.size)
+        dtypes = {"dtype": None if self.dtype == "float32" else self.dtype, "param_dtype": jnp.result_type(float)}
         cell = nn.OptimizedLSTMCell(
-            self.size, dtype=self.dtype, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
+            self.size, **dtypes, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
         )
         constant = jnp.ones((*x.shape[:2], 1), x.dtype)
         return nn.RNN(cell, reverse=reverse, keep_order=True, name=name)(jnp.concatenate([x, constant], -1))

@@ -218,5 +218,5 @@ def compute_centroids(
         count += float(mask.sum())
         for name, value in part.items():
             totals[name] = totals.get(name, 0) + value.astype(np.float64)
-    means = {name: jnp.asarray(total / count, jnp.float32) for name, total in totals.items()}
+    means = {name: jnp.asarray(total / count, jnp.result_type(float)) for name, total in totals.items()}
     return {name: hypersphere.push_from_zero(mean, push) for name, mean in means.items()}
