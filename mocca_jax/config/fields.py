@@ -44,7 +44,14 @@ _DATA = {
 }
 _NETWORK = {
     "encoder": named(
-        "lenet", "resnet", "video_resnet", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"
+        "lenet",
+        "resnet",
+        "video_resnet",
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+        "resnet18",
+        "wide_resnet50_2",
     ).means("the network whose layers are looked at (section IV-D)"),
     "head": named("mean", "selector", "lstm", "selector_lstm", "places").means(
         "what makes one vector out of a layer's activation: its mean, a trained selector (section IV-D), an LSTM over "

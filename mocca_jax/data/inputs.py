@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of red, green, blue in 0..1
 LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
 
 
@@ -30,6 +31,12 @@ def symmetric(raw: jax.Array, inputs: "Inputs") -> jax.Array:
 def lite(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     """0..255 -> about [-1, 1], as the EfficientNet-Lites were trained."""
     return (raw.astype(jnp.float32) - 127) / 128
+
+
+def imagenet(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """0..255 -> the mean and deviation of ImageNet's colours to 0 and 1, as most pretrained networks want it."""
+    mean, deviation = (jnp.asarray(c, jnp.float32).reshape((1,) * (raw.ndim - 1) + (3,)) for c in IMAGENET)
+    return (unit(raw, inputs) - mean) / deviation
 
 
 def contrast(raw: jax.Array, inputs: "Inputs") -> jax.Array:
@@ -53,6 +60,7 @@ NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
     "unit": unit,
     "symmetric": symmetric,
     "lite": lite,
+    "imagenet": imagenet,
     "contrast": contrast,
     "signed_differences": signed_differences,
     "absolute_differences": absolute_differences,

@@ -13,13 +13,23 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import setting, suggestion
-from mocca_jax.models import efficientnet, heads, lenet, modes, pretrained, resnet, video_resnet
+from mocca_jax.models import (
+    efficientnet,
+    heads,
+    imagenet_resnet,
+    lenet,
+    modes,
+    pretrained,
+    resnet,
+    video_resnet,
+)
 
 ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "lenet": lenet,
     "resnet": resnet,
     "video_resnet": video_resnet,
     **efficientnet.NETWORKS,
+    **imagenet_resnet.NETWORKS,
 }
 
 

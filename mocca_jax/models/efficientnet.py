@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mocca_jax.models import blocks, pieces, pretrained, rewrites
+from mocca_jax.models import blocks, pretrained, rewrites
 
 STEM = 32
 STAGES = (  # repeats, kernel size, stride of the first, width, expansion
@@ -80,18 +80,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, mask: jax.Array, train: bool, features_only: bool = False) -> jax.Array:
         """The last map; with `features_only`, that of the deepest selected layer."""
-        deepest = max(self.layers) if features_only and self.layers else len(self.plan) - 1
-        kept = sorted({*self.layers, deepest})
+        return pretrained.encoded(self, len(self.plan), image, mask, features_only)
 
-        def maps(module: Encoder, image: jax.Array) -> dict[int, jax.Array]:
-            return module.maps(image, kept)
-
-        found = pieces.mapped(self, maps, image) if self.rewritten else maps(self, image)
-        for layer in kept:
-            pretrained.emit(self, layer, found[layer], mask)
-        return found[deepest]
-
-    def maps(self, image: jax.Array, kept: list[int]) -> dict[int, jax.Array]:
+    def maps(self, image: jax.Array, kept: tuple[int, ...]) -> dict[int, jax.Array]:
         """What the blocks `kept` put out, in order; nothing beyond is computed."""
         x, found = relu6(Conv(STEM, 3, 2, self.rewritten, name="stem")(image)), {}
         for layer, block in enumerate(self.plan[: kept[-1] + 1]):

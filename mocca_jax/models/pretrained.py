@@ -11,6 +11,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
+from mocca_jax.models import pieces
 from mocca_jax.models.heads import HEAD_PREFIX
 
 Layers = tuple[int, ...]
@@ -77,8 +78,21 @@ def _build(
     return encoder(layers=tuple(layers), head=head, rewritten=rewritten), NoDecoder(name)
 
 
-def emit(module: nn.Module, layer: int, x: jax.Array, mask: jax.Array) -> None:
-    """Sows `features/layer{j}` where the layer is selected; to be called in the module's compact method."""
-    if layer in module.layers:
+def encoded(module: nn.Module, blocks: int, image: jax.Array, mask: jax.Array, features_only: bool) -> jax.Array:
+    """Sows `features/layer{j}` for `module.layers`; returns the last map, or the deepest selected.
+
+    To be called in the module's compact method. `module.maps(image, kept)` computes the maps of the blocks `kept`;
+    where the module is `rewritten`, of a few images at a time.
+    """
+    deepest = max(module.layers) if features_only and module.layers else blocks - 1
+    kept = tuple(sorted({*module.layers, deepest}))
+
+    def maps(module: nn.Module, image: jax.Array) -> dict[int, jax.Array]:
+        return module.maps(image, kept)
+
+    found = pieces.mapped(module, maps, image) if module.rewritten else maps(module, image)
+    for layer in module.layers:
+        x = found[layer]
         feature = module.head(name=f"{HEAD_PREFIX}{layer}")(x, x.mean((1, 2)), mask, False)
         module.sow("features", f"layer{layer}", feature, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+    return found[deepest]

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mocca_jax import models
 from mocca_jax.errors import UserError
-from mocca_jax.models import efficientnet as networks
-from mocca_jax.weights import efficientnet, packaged, state_dict
+from mocca_jax.weights import efficientnet, imagenet_resnet, packaged, state_dict
 
-CONVERTERS: dict[str, Callable[..., tuple[dict[str, Any], int]]] = dict.fromkeys(networks.SIZES, efficientnet.variables)
+CONVERTERS: dict[str, Callable[..., tuple[dict[str, Any], int]]] = {
+    **dict.fromkeys(models.efficientnet.SIZES, efficientnet.variables),
+    **dict.fromkeys(models.imagenet_resnet.SIZES, imagenet_resnet.variables),
+}
 
 
 @dataclass(frozen=True)

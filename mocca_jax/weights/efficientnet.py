@@ -38,9 +38,7 @@ def variables(state_dict: StateDict, encoder: str, deepest: int | None = None) -
         found.conv(f"block{index}/depthwise", *names["depthwise"], (inner, 1, block.kernel, block.kernel), _depthwise)
         found.conv(f"block{index}/project", *names["project"], (block.width, inner, 1, 1), _pointwise)
     made, count = found.variables(UNUSED[naming])
-    kept = {f"block{index}" for index in range(len(efficientnet.plan(encoder))) if deepest is None or index <= deepest}
-    params = {name: arrays for name, arrays in made["params"]["encoder"].items() if name in kept | {"stem"}}
-    return {"params": {"encoder": params}, "batch_stats": {}}, count
+    return found.up_to(made, "block", deepest), count
 
 
 def _names(encoder: str, naming: str) -> list[dict[str, tuple[str, str]]]:

@@ -77,3 +77,10 @@ class Folding:
             listed = "\n  ".join(faults[:20] + ([f"and {len(faults) - 20} more"] if len(faults) > 20 else []))
             raise UserError(f"these are not the weights of {self.what}:\n  {listed}")
         return flax.traverse_util.unflatten_dict(self.made, sep="/"), len(self.used)
+
+    @staticmethod
+    def up_to(variables: dict[str, Any], prefix: str, deepest: int | None) -> dict[str, Any]:
+        """The variables without those of blocks beyond `deepest` (None: all), with no statistics: there are none."""
+        params = variables["params"]["encoder"]
+        beyond = [n for n in params if n.startswith(prefix) and deepest is not None and int(n[len(prefix) :]) > deepest]
+        return {"params": {"encoder": {n: params[n] for n in params if n not in beyond}}, "batch_stats": {}}

@@ -31,13 +31,23 @@ PACKAGES = {
     "efficientnet_lite2": _lite(2, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
+ELSEWHERE = {  # of encoders whose weights are in no package: where they are
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "wide_resnet50_2": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
+}
+
 
 def locate(encoder: str) -> Path:
-    """The file of an encoder in `PACKAGES`; its content is not looked at.
+    """The packaged file of an encoder; its content is not looked at.
 
     Raises:
-        UserError: the package is not installed.
+        UserError: there is no package, or it is not installed.
     """
+    if encoder not in PACKAGES:
+        raise UserError(
+            f"the weights of {encoder} come in no package, and nothing is downloaded here. Fetch them, on any machine, "
+            f"from\n  {ELSEWHERE[encoder]}\nput the file anywhere and give its path."
+        )
     package = PACKAGES[encoder]
     try:
         path = Path(importlib.metadata.distribution(package.distribution).locate_file(package.file))
