@@ -1,0 +1,249 @@
+"""How unusual each place of a picture is: statistics of joined features by place, in closed form.
+
+Two layer distances, both without training, after PaDiM (Defard et al. 2021) and PatchCore (Roth et al. 2022):
+
+- `place`: the Mahalanobis distance to the mean of a place, with the covariance of that place, shrunk (Ledoit and Wolf
+  2004) and, where pictures are few, drawn towards the covariance that all places share;
+- `near`: the distance to the nearest normal feature at the same place or one beside it, whitened by the shared
+  covariance.
+
+Features are `[N, P, D]`: pictures, the P places of a grid row by row, coordinates. Larger = more anomalous. Fitting is
+in float64 on the host; sums over pictures add, so any batches and any number of devices give the same. A picture that
+the statistics have seen is scored as if they had not, in closed form: `own` and `base` below.
+"""
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
+ROUNDING = 1e-4  # of features, relative: nothing is told from less, also where all pictures are alike
+LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
+BESIDE = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+
+
+class Sums:
+    """Sums over pictures at each place, float64: what means, covariances and Ledoit-Wolf's shrinkage are made of.
+
+    Args:
+        reference: `[P, D]`, values near the mean: sums are taken about them, so that nothing cancels.
+    """
+
+    def __init__(self, reference: np.ndarray):
+        self.reference = np.asarray(reference, np.float64)
+        places, size = self.reference.shape
+        self.count = 0
+        self.first, self.second = np.zeros((places, size)), np.zeros((places, size, size))
+        self.third, self.fourth = np.zeros((places, size)), np.zeros(places)  # of |x|^2 x and of |x|^4
+
+    def add(self, features: np.ndarray) -> None:
+        """Counts pictures `[N, P, D]`."""
+        self.count += len(features)
+        for place, reference in enumerate(self.reference):  # one at a time: small enough for the cache
+            x = features[:, place].astype(np.float64) - reference
+            square = np.square(x).sum(1)
+            self.first[place] += x.sum(0)
+            self.second[place] += x.T @ x
+            self.third[place] += square @ x
+            self.fourth[place] += square @ square
+
+    def mean(self) -> np.ndarray:
+        """`[P, D]`."""
+        return self.reference + self.first / self.count
+
+    def covariance(self) -> np.ndarray:
+        """`[P, D, D]`, divided by the number of pictures."""
+        mean = self.first / self.count
+        return self.second / self.count - mean[:, :, None] * mean[:, None, :]
+
+    def shrinkage(self, covariance: np.ndarray) -> np.ndarray:
+        """`[P]` in [0, 1]: Ledoit and Wolf's share of the mean variance times I in the estimate of each covariance."""
+        mean, count, size = self.first / self.count, self.count, self.first.shape[1]
+        norm = np.square(mean).sum(1)
+        along = np.einsum("pd,pde,pe->p", mean, self.second, mean, optimize=True)
+        trace_of_second = np.einsum("pdd->p", self.second)
+        fourth = self.fourth + 4 * along + count * norm**2 - 4 * (mean * self.third).sum(1)  # about the mean
+        fourth += 2 * norm * trace_of_second - 4 * norm * (mean * self.first).sum(1)
+        squares, trace = np.square(covariance).sum((1, 2)), np.einsum("pdd->p", covariance)
+        away = squares - trace**2 / size
+        noise = (fourth / count - squares) / count
+        return np.clip(np.minimum(noise, away) / np.maximum(away, np.finfo(float).tiny), 0, 1)
+
+
+@flax.struct.dataclass
+class Usual:
+    """`[P]`: mean and deviation of a distance over normal pictures that the statistics have not seen."""
+
+    mean: jax.Array
+    deviation: jax.Array
+
+
+@flax.struct.dataclass
+class Statistics:
+    """Of one grid of places.
+
+    `mean [P, D]`; `whitener [P, D, D]`, lower triangular: its product with a deviation has the length of the
+    Mahalanobis distance; `shared [d, D]` whitens by the covariance of all places and keeps d directions; `bank
+    [P, M, d]`: whitened features of M normal pictures, `pictures [M]` their numbers; `count` of normal pictures;
+    `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer product.
+    """
+
+    mean: jax.Array
+    whitener: jax.Array
+    shared: jax.Array
+    bank: jax.Array
+    pictures: jax.Array
+    count: jax.Array
+    weight: jax.Array
+    place: Usual | None = None
+    near: Usual | None = None
+
+
+class Settings(NamedTuple):
+    """`towards`: pictures at which a place's own covariance counts as much as the shared one; `directions` that
+    neighbours are compared in, at most; `seed` of those directions."""
+
+    towards: float = 70.0
+    directions: int = 64
+    seed: int = 0
+
+
+def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray, settings: Settings) -> Statistics:
+    """The statistics of normal pictures, not yet standardised.
+
+    Args:
+        sums: over all of them.
+        nuisance: `[P, D, D]`: mean outer product of what a change that is no anomaly, such as of the lamp, makes of
+            features; directions in which it moves them count less.
+        bank: `[M, P, D]`, features of some of them.
+        pictures: `[M]`: their numbers.
+        settings: see `Settings`.
+    """
+    covariance, count = sums.covariance(), sums.count
+    size = covariance.shape[1]
+    shrinkage = sums.shrinkage(covariance)
+    variance = np.einsum("pdd->p", covariance) / size
+    shared = covariance.mean(0) * (count / max(count - 1, 1)) + nuisance.mean(0)
+    own = count**2 / (count**2 + settings.towards**2) if count > 1 else 0.0
+    covariance *= (own * (1 - shrinkage))[:, None, None]
+    diagonal = np.arange(size)
+    covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]
+    covariance += nuisance + (1 - own) * (shared - nuisance.mean(0))
+    floor = FLOOR * np.trace(shared) / size
+    least = (ROUNDING * np.sqrt(np.square(sums.mean()).mean())) ** 2 + np.finfo(np.float32).eps ** 2
+    covariance[:, diagonal, diagonal] += least
+    root = np.linalg.inv(np.linalg.cholesky(shared + max(floor, least) * np.eye(size)))
+    if settings.directions < size:  # random directions of the whitened space, scaled to keep lengths on average
+        axes, _ = np.linalg.qr(np.random.default_rng(settings.seed).normal(size=(size, settings.directions)))
+        root = axes.T @ root * np.sqrt(size / settings.directions)
+    whitener = np.stack([np.linalg.inv(np.linalg.cholesky(c)).astype(np.float32) for c in covariance])
+    return Statistics(
+        mean=sums.mean().astype(np.float32),
+        whitener=whitener,
+        shared=root.astype(np.float32),
+        bank=np.einsum("mpd,ed->pme", bank, root, optimize=True).astype(np.float32),
+        pictures=np.asarray(pictures, np.int32),
+        count=np.float32(count),
+        weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
+    )
+
+
+def distances(
+    found: Statistics, x: jax.Array, grid: tuple[int, int], own: jax.Array | None = None, base: jax.Array | None = None
+) -> dict[str, jax.Array]:
+    """`place` and `near`, each `[N, P]`, not squared.
+
+    Args:
+        found: the statistics.
+        x: `[N, P, D]`.
+        grid: rows and columns; P is their product.
+        own: `[N]`, with `base`: the number of the normal picture that each was made from.
+        base: `[N, P, D]`: that picture's own features. Its part in the statistics is taken out.
+    """
+    white = _whitened(found, x)
+    if own is None:
+        place = jnp.square(white).sum(-1)
+    else:
+        # The mean without the picture is mean - b / (n - 1), the covariance is less by weight * b b'.
+        without = _whitened(found, base)
+        white = white + without / jnp.maximum(found.count - 1, 1)
+        both, alone = (white * without).sum(-1), jnp.square(without).sum(-1)
+        weight = found.weight[None]
+        left = jnp.maximum(1 - weight * alone, LEAST)
+        place = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
+    return {"place": jnp.sqrt(place), "near": _nearest(found, x @ found.shared.T, grid, own)}
+
+
+def _whitened(found: Statistics, x: jax.Array) -> jax.Array:
+    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener)
+
+
+def _nearest(found: Statistics, z: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
+    """Distance `[N, P]` to the nearest in the bank, at the same place or one beside it.
+
+    The pictures are moved over the bank, which is large and stays.
+    """
+    count, (rows, columns), size = z.shape[0], grid, z.shape[-1]
+    length = jnp.square(z).sum(-1)
+    framed = jnp.pad(z.reshape(count, rows, columns, size), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    moved = [framed[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in BESIDE]
+    moved = jnp.stack(moved).reshape(len(BESIDE), count, rows * columns, size)
+    products = jnp.einsum("knpd,pmd->knpm", moved, found.bank)
+    squared = jnp.square(found.bank).sum(-1)[None, None] - 2 * products
+    if own is not None:
+        squared = jnp.where((own[:, None] == found.pictures[None])[None, :, None], jnp.inf, squared)
+    least = squared.min(-1).reshape(len(BESIDE), count, rows, columns)
+    least = jnp.pad(least, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=jnp.inf)
+    back = [least[k, :, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for k, (i, j) in enumerate(BESIDE)]
+    nearest = jnp.stack(back).min(0).reshape(count, rows * columns) + length
+    return jnp.sqrt(jnp.maximum(nearest, 0))
+
+
+def usual(unseen: np.ndarray, grid: tuple[int, int]) -> Usual:
+    """What a distance `[N, P]` usually is on unseen normal pictures.
+
+    Half of it comes from each place and its neighbours, half from all; the fewer pictures, the less from a place.
+    """
+    count = len(unseen)
+    own = 0.5 * count / (count + 4)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        return ndimage.uniform_filter(values.reshape(grid), 3, mode="nearest").ravel()
+
+    unseen = unseen.astype(np.float64)
+    mean = own * spread(unseen.mean(0)) + (1 - own) * unseen.mean()
+    variance = own * spread(unseen.var(0)) + (1 - own) * unseen.var()
+    least = max(np.finfo(np.float32).eps * abs(unseen.mean()), np.finfo(np.float32).tiny)
+    return Usual(mean.astype(np.float32), np.maximum(np.sqrt(variance), least).astype(np.float32))
+
+
+def standardized(found: Statistics, distance: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Distances in deviations from what is usual at their place."""
+    return {
+        name: (values - getattr(found, name).mean[None]) / getattr(found, name).deviation[None]
+        for name, values in distance.items()
+    }
+
+
+def resampling(cells: int, size: int) -> np.ndarray:
+    """`[cells, size]`: brings a map's side to `cells` by means or lines, after a mean over three neighbours."""
+    at = np.arange(size)
+    box = (np.abs(at[:, None] - at[None]) <= 1).astype(np.float64)
+    box /= box.sum(1, keepdims=True)
+    if cells <= size:
+        edges = np.arange(cells + 1) * size / cells
+        share = np.minimum(edges[1:, None], at[None] + 1) - np.maximum(edges[:-1, None], at[None])
+        to = np.maximum(share, 0) * cells / size
+    else:
+        to = linear(cells, size)
+    return (to @ box).astype(np.float32)
+
+
+def linear(cells: int, size: int) -> np.ndarray:
+    """`[cells, size]`: linear interpolation between the middles of `size` equal parts, constant beyond the ends."""
+    at = np.clip((np.arange(cells) + 0.5) * size / cells - 0.5, 0, size - 1)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size)[None])).astype(np.float32)
