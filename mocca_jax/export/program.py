@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from mocca_jax.data import views
-from mocca_jax.scoring import evaluate, maps
+from mocca_jax.scoring import evaluate, maps, placed
 
 Program = Callable[[Any, jax.Array], dict[str, jax.Array]]
 
@@ -52,7 +52,7 @@ def _scores(scorer, state, raw: jax.Array, patch: int) -> dict[str, jax.Array]:
     """`evaluate.unit_scores` of units; of patches the largest, `[B]`."""
 
     def units(raw):
-        image = scorer.inputs.preprocess(raw)
+        image = scorer.inputs.preprocess(evaluate.seen(state, raw))
         return evaluate.unit_scores(scorer.model, scorer.stage, scorer.config, state, image, jnp.ones(raw.shape[0]))
 
     if not patch:
@@ -69,8 +69,8 @@ def _samples(parts: dict[str, jax.Array], detector) -> dict[str, jax.Array]:
             (parts[name] - mean) / max(spread, 1e-30) for name, (mean, spread) in detector.content.scale.items()
         )
     else:
-        wanted = evaluate.RECONSTRUCTION if detector.config.score == "reconstruction" else evaluate.ONE_CLASS
-        score = parts[wanted]
+        names = {"reconstruction": evaluate.RECONSTRUCTION, placed.SCORE: placed.SCORE}
+        score = parts[names.get(detector.config.score, evaluate.ONE_CLASS)]
     return {"score": score, **parts}
 
 

@@ -128,7 +128,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     shrinkage = sums.shrinkage(covariance)
     variance = np.einsum("pdd->p", covariance) / size
     shared = covariance.mean(0) * (count / max(count - 1, 1)) + nuisance.mean(0)
-    own = count**2 / (count**2 + settings.towards**2) if count > 1 else 0.0
+    own = count**3 / (count**3 + settings.towards**3) if count > 1 else 0.0
     covariance *= (own * (1 - shrinkage))[:, None, None]
     diagonal = np.arange(size)
     covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]

@@ -21,8 +21,9 @@ from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import normal_features
+from mocca_jax.method import normal_features, places
 from mocca_jax.outputs import results
+from mocca_jax.scoring import placed
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.step import TrainState
 
@@ -129,6 +130,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "batch_stats": state.batch_stats,
         "centroids": state.centroids,
         "radii": state.radii,
+        "statistics": _as_tree(state.statistics),
         "maps": {name: vars(normal) for name, normal in content.map_statistics.items()},
     }
     tree |= {name: array for name in ARRAYS if (array := getattr(content, name)) is not None}
@@ -189,7 +191,27 @@ def _state(tree: dict[str, Any]) -> TrainState:
         centroids=tree.get("centroids", {}),
         radii=tree.get("radii", {}),
         rng=jax.random.key_data(jax.random.key(0)),
+        statistics=_placed(tree["statistics"]) if "statistics" in tree else None,
     )
+
+
+def _as_tree(statistics: placed.Placed | None) -> dict[str, Any]:
+    """The statistics as nested dicts of arrays."""
+    if statistics is None:
+        return {}
+    grids = {
+        grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS}
+        for grid, found in statistics.grids.items()
+    }
+    return vars(statistics) | {"grids": grids}
+
+
+def _placed(tree: dict[str, Any]) -> placed.Placed:
+    grids = {
+        grid: places.Statistics(**(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS}))
+        for grid, found in tree["grids"].items()
+    }
+    return placed.Placed(**(tree | {"grids": grids}))
 
 
 def _no_detector(run: Path) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from mocca_jax import console
+from mocca_jax import console, models
 from mocca_jax.data import Split, batching
 from mocca_jax.method import frames, losses, metrics, scores
 from mocca_jax.models import AutoEncoder, lookup
-from mocca_jax.training import parallel
+from mocca_jax.scoring import placed
+from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, distances, features_of
 
@@ -56,12 +57,26 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
+    if state.statistics is not None:
+        return placed.unit_scores(placed.of_features(config, state.statistics, features_of(sown), image.shape[1:]))
     parts = {}
     if stage.has_centroids:
         found = distances(features_of(sown), state.centroids)
         parts = scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm)
         parts[ONE_CLASS] = scores.combine(parts)
     return parts | ({RECONSTRUCTION: losses.reconstruction_error(made, image)} if stage.decodes else {})
+
+
+def seen(state: TrainState, raw: jax.Array) -> jax.Array:
+    """Raw units as the encoder gets them, before scaling: under one lamp where statistics are compared with."""
+    return raw if state.statistics is None else placed.relit(raw, state.statistics.colour, state.statistics.grey)
+
+
+def built(config, shape: tuple[int, ...]) -> AutoEncoder:
+    """The network that a finished run scores with."""
+    if placed.is_used(config):
+        return placed.network(config, shape)
+    return models.build(config, shape, tuple(config.layers) if stages.last(config).has_centroids else ())
 
 
 def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
@@ -76,7 +91,8 @@ def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callab
 
     @jax.jit
     def score(state, raw, mask):
-        return unit_scores(model, stage, config, state, preprocess(raw, jax.random.wrap_key_data(state.rng)), mask)
+        image = preprocess(seen(state, raw), jax.random.wrap_key_data(state.rng))
+        return unit_scores(model, stage, config, state, image, mask)
 
     return score
 
@@ -111,6 +127,8 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
     """
     to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
     samples = {name: to_samples(np.asarray(values), where) for name, values in units.items()}
+    if placed.is_used(config):
+        return Scores(samples.pop(placed.SCORE), samples)
     combined = samples[RECONSTRUCTION if config.score == RECONSTRUCTION else ONE_CLASS]
     if RECONSTRUCTION not in samples:
         samples.pop(ONE_CLASS)

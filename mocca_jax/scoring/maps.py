@@ -23,9 +23,9 @@ from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import normal_features
 from mocca_jax.models import layer_name
-from mocca_jax.scoring import evaluate
-from mocca_jax.training import parallel
-from mocca_jax.training.stages import STAGES, Stage
+from mocca_jax.scoring import evaluate, placed
+from mocca_jax.training import parallel, stages
+from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, features_of
 
 Maps = Callable[[Pictures], Iterator[np.ndarray]]
@@ -48,7 +48,7 @@ class Context:
     @property
     def stage(self) -> Stage:
         """The last one, which the model comes from."""
-        return STAGES[self.config.stages[-1]]
+        return stages.last(self.config)
 
 
 def features(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
@@ -88,6 +88,15 @@ def reconstruction(context: Context, raw: jax.Array, state: TrainState, statisti
     return jnp.square(made - image).sum(-1)
 
 
+def statistics(context: Context, raw: jax.Array, state: TrainState, statistics: Statistics) -> jax.Array:
+    """The map whose largest value is the score, where a run scores by statistics of features by place."""
+    image = context.inputs.preprocess(evaluate.seen(state, raw))
+    mask = jnp.ones(raw.shape[0])
+    _, sown = context.model.apply(_variables(state), image, mask, False, method="encode", mutable=["features"])
+    found = placed.of_features(context.config, state.statistics, features_of(sown), image.shape[1:])
+    return placed.enlarged(found[placed.SCORE], *raw.shape[1:3])
+
+
 METHODS: dict[str, Callable[..., jax.Array]] = {
     "features": features,
     "positions": features,
@@ -95,6 +104,7 @@ METHODS: dict[str, Callable[..., jax.Array]] = {
     "gradient": gradient,
     "patches": patches,
     "reconstruction": reconstruction,
+    placed.SCORE: statistics,
 }
 
 
@@ -106,6 +116,8 @@ def check(config) -> None:
             raise ValueError("maps: 'patches' needs patches; this config scores whole images (patch = 0)")
         if name.endswith("positions") and config.patch:
             raise ValueError(f"maps: {name!r} compares places of whole images; this config cuts patches")
+        if (name == placed.SCORE) != placed.is_used(config):
+            raise ValueError(f"maps: {placed.SCORE!r} goes with score = {placed.SCORE!r}, and no other map does")
         if name == "reconstruction" and config.score != evaluate.RECONSTRUCTION:
             raise ValueError("maps: 'reconstruction' needs score = 'reconstruction', where the decoder is kept")
 

@@ -12,14 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from mocca_jax import models
 from mocca_jax.data import batching, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
 from mocca_jax.scoring import evaluate
-from mocca_jax.training import parallel
-from mocca_jax.training.stages import STAGES
+from mocca_jax.training import parallel, stages
 from mocca_jax.training.step import TrainState
 
 DECODERS = 4  # threads that decode and resize pictures
@@ -30,9 +28,8 @@ class Scorer:
 
     def __init__(self, config, inputs: Inputs, aggregate: str, state: TrainState, scale: evaluate.Scale):
         self.config, self.inputs, self.aggregate, self.scale = config, inputs, aggregate, scale
-        self.stage = STAGES[config.stages[-1]]
-        layers = tuple(config.layers) if self.stage.has_centroids else ()
-        self.model = models.build(config, inputs.shape, layers)
+        self.stage = stages.last(config)
+        self.model = evaluate.built(config, inputs.shape)
         self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
         held = jax.device_get(state.replace(opt_state=()))
         self.state = parallel.replicate(held, self.mesh)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 
 from mocca_jax.errors import UserError
 
@@ -50,6 +51,26 @@ class Estimate:
     def peak(self) -> int:
         """What the process is expected to hold at most."""
         return self.needed + self.unread
+
+
+class Budget:
+    """Says what each compiled program of a run will need; `estimates` of all of them."""
+
+    def __init__(self, config: Any):
+        self.config = config
+        self.estimates: list[Estimate] = []
+
+    def __call__(self, where: str, program: Any, state: Any, shapes: Any, saves: bool) -> None:
+        """Raises `UserError` where what the program needs is not there."""
+        found, available = of_program(program, state, shapes, saves)
+        self.estimates.append(found)
+        logging.info("%s: %s", where, line(found, available))
+        check(found, available, where, self.config)
+
+    @property
+    def peak(self) -> int | None:
+        """The most that any was expected to hold."""
+        return max((found.peak for found in self.estimates), default=None)
 
 
 def estimate(

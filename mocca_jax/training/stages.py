@@ -52,8 +52,14 @@ def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
 
 TERMS: dict[str, Term] = {"reconstruction": reconstruction, "one_class": one_class}
 
+UNTRAINED = Stage("untrained", (), decodes=False, has_centroids=False)  # the stage of a run that trains nothing
 STAGES = {
     "reconstruction": Stage("reconstruction", ("reconstruction",), decodes=True, has_centroids=False),
     "one_class": Stage("one_class", ("one_class",), decodes=False, has_centroids=True),
     "joint": Stage("joint", ("one_class", "reconstruction"), decodes=True, has_centroids=True),
 }
+
+
+def last(config) -> Stage:
+    """The stage whose model is scored with."""
+    return STAGES[config.stages[-1]] if config.stages else UNTRAINED

@@ -28,7 +28,8 @@ class TrainState:
     """All that a stage changes, and all that is checkpointed.
 
     `centroids {layer: [..., D]}` (of the shape of a unit's feature) and `radii {layer: []}` are empty in stages
-    without features; `rng` is the data of a key from which each step derives its own.
+    without features; `rng` is the data of a key from which each step derives its own. `statistics` of features by
+    place stand there in runs that score by them, where nothing is trained.
     """
 
     step: jax.Array
@@ -38,6 +39,7 @@ class TrainState:
     centroids: dict[str, jax.Array]
     radii: dict[str, jax.Array]
     rng: jax.Array
+    statistics: Any = None
 
 
 def make_optimizer(stage_config, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -68,6 +70,14 @@ def create_state(variables: dict, optimizer, feature_shapes: dict[str, tuple[int
         centroids={name: jnp.zeros(shape) for name, shape in feature_shapes.items()},
         radii={name: jnp.zeros(()) for name in feature_shapes},
         rng=jax.random.key_data(rng),
+    )
+
+
+def untrained_state(variables: dict, rng: jax.Array) -> TrainState:
+    """The state of a network that is used as it is."""
+    held = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+    return TrainState(
+        jnp.zeros((), jnp.int32), **held, opt_state=(), centroids={}, radii={}, rng=jax.random.key_data(rng)
     )
 
 

@@ -71,7 +71,7 @@ class Arrays:
 
 def _inputs(config) -> Inputs:
     side, fit = config.patch or config.resize, "canvas" if config.patch else config.fit
-    return Inputs((side, side, 3), "symmetric", fit, (config.resize, config.resize), config.patch)
+    return Inputs((side, side, 3), config.get("normalize", "symmetric"), fit, (config.resize,) * 2, config.patch)
 
 
 def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str]) -> Dataset:

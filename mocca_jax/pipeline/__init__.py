@@ -1,0 +1,107 @@
+"""One run: config -> data -> stages in order -> evaluation -> result, all of it resumable.
+
+Running the same config in the same folder again goes on where the last run stopped, or prints the result
+again if it had ended. `stages.py` trains, `finish.py` evaluates and writes.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from mocca_jax import config as configs
+from mocca_jax import data, models, weights
+from mocca_jax.config import setting
+from mocca_jax.errors import UserError
+from mocca_jax.method import losses
+from mocca_jax.models import heads
+from mocca_jax.outputs import bundle, folders
+from mocca_jax.pipeline.finish import Ended, finish
+from mocca_jax.pipeline.stages import CHECKPOINTS, Training
+from mocca_jax.scoring import evaluate, fitting, maps, placed
+from mocca_jax.training import final, interrupts, memory, parallel
+from mocca_jax.training import step as train
+from mocca_jax.training.stages import STAGES
+
+
+def run(
+    config,
+    workdir: str | Path,
+    on_first_step: Callable[[], None] = lambda: None,
+    load: Callable[[Any], data.Dataset] = data.load,
+    keep_checkpoints: bool = False,
+) -> dict[str, Any]:
+    """Trains and evaluates what the config describes; leaves everything in `workdir`.
+
+    Args:
+        config: see `configs/`.
+        workdir: a new folder, or one that this config was run in before.
+        on_first_step: called once, when the first training step of this process was dispatched.
+        load: makes the data set of a config.
+        keep_checkpoints: leave those of every stage when all is written; otherwise the final state alone, without the
+            optimiser's part, stays.
+
+    Returns:
+        The content of `result.json`; nothing on other hosts than the first.
+
+    Raises:
+        UserError: something the user can mend.
+        interrupts.Interrupted: a signal came; the run was saved.
+    """
+    workdir = Path(workdir)
+    configs.check(config)
+    finished = folders.finished_result(config, workdir)
+    done = bool(finished) and (workdir / bundle.FILE).exists()
+    parallel.check_same_on_all_hosts(int(done), f"runs in {workdir}, finished or not")
+    if done:
+        logging.info("%s holds the finished run of this config", workdir)
+        return finished
+    try:
+        stages = [models.lookup(STAGES, name, "stage") for name in config.stages]
+        models.lookup(losses.LOSSES, config.boundary, "boundary")
+        models.network(config)
+        heads.make(config.head, config)
+        maps.check(config)
+        models.check_decoder(config, any(stage.decodes for stage in stages))
+        dataset = load(config)
+        evaluate.built(config, dataset.inputs.shape)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    tests = len(dataset.test.samples) if dataset.test else 0
+    logging.info(
+        "%s: %d training units per epoch, %d test samples", dataset.description, dataset.train.per_epoch, tests
+    )
+    with folders.claim(config, workdir), interrupts.stop_request() as stop:
+        if placed.is_used(config):
+            return finish(_fitted(config, workdir, dataset))
+        mesh, budget, folder = parallel.make_mesh(), memory.Budget(config), workdir / CHECKPOINTS
+        training = Training(config, workdir, dataset, stop, _once(on_first_step), budget)
+        trained = final.restore(folder, lambda: training.fresh(stages[-1]))
+        if trained is None:
+            trained = training.all(stages)
+            if not keep_checkpoints:
+                final.save(folder, trained, mesh)
+        result = finish(Ended(config, workdir, dataset, trained, mesh, budget))
+        if not keep_checkpoints and parallel.is_first_host():
+            final.tidy(folder, config.stages)
+        return result
+
+
+def _fitted(config, workdir: Path, dataset: data.Dataset) -> Ended:
+    """A run that trains nothing: pretrained weights, and statistics of the normal pictures."""
+    began, mesh = time.monotonic(), parallel.make_mesh()
+    loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
+    logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
+    state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
+    model = placed.network(config, dataset.inputs.shape)
+    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict())
+    trained = final.trained(fitted.state, {"statistics": time.monotonic() - began}, None)
+    return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted)
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    pending = [call]
+    return lambda: pending.pop()() if pending else None

@@ -1,0 +1,131 @@
+"""What a trained run leaves: scores, anomaly maps, the decision, the model file, the result, the report."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mocca_jax import config as configs
+from mocca_jax.data import Dataset, Split
+from mocca_jax.files import whole
+from mocca_jax.outputs import bundle, examples, outcome, results
+from mocca_jax.report import overlays
+from mocca_jax.report import page as report
+from mocca_jax.scoring import evaluate, localize, maps
+from mocca_jax.scoring.fitting import Fitted
+from mocca_jax.training import final, memory, parallel, stages
+
+SAMPLES = 4  # kept with the trained model, to compare exported files on
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run whose training has ended; `fitted`: what its statistics said of made-up defects, where it has some."""
+
+    config: Any
+    workdir: Path
+    dataset: Dataset
+    trained: final.Trained
+    mesh: Any
+    budget: memory.Budget
+    fitted: Fitted | None = None
+
+
+def finish(run: Ended) -> dict[str, Any]:
+    """Scores, measures and writes; returns the content of `result.json`, nothing on other hosts than the first."""
+    config, dataset, state, seconds = run.config, run.dataset, run.trained.state, dict(run.trained.seconds)
+    began = time.monotonic()
+    model = evaluate.built(config, dataset.inputs.shape)
+    scores, scale = _scores(run, model)
+    seconds["evaluation"] = time.monotonic() - began
+    if not parallel.is_first_host():
+        return {}
+    context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
+    ready = run.fitted.pixel_maps(dataset.inputs.shape) if run.fitted else None
+    localized = localize.run(context, dataset, _drawn(run, scores.get("test")), ready)
+    if localized.result:
+        colours = overlays.Scale(localized.result["ordinary"], localized.result["threshold"])
+        tested = scores["test"].combined if dataset.test else None
+        overlays.write(run.workdir, localized.of, localized.kept, colours, tested)
+        seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
+    normals = scores["heldout"].combined if "heldout" in scores else None
+    for name, path in results.SCORES.items():
+        if name in scores:
+            split = getattr(dataset, name)
+            results.write_scores(run.workdir / path, split, scores[name], normals, localized.largest.get(name))
+    result = {
+        **outcome.compose(config, dataset, run.trained, scores, localized),
+        "transferred_arrays": run.trained.transferred,
+        "statistics": run.fitted.as_dict() if run.fitted else None,
+        "seconds": seconds,
+        "memory": {"estimate_bytes": run.budget.peak, "peak_bytes": memory.peak()},
+        "config_hash": configs.digest(config),
+        "config": configs.as_dict(config),
+        **results.circumstances(),
+    }
+    bundle.save(run.workdir / bundle.FILE, _content(run, normals, scale, localized, result["decision"]))
+    if "test" in scores and not localized.result:
+        chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
+        examples.write(run.workdir, dataset.test, chosen)
+    whole.write_json(run.workdir / results.RESULT, result)
+    report.write(run.workdir)
+    return result
+
+
+def _scores(run: Ended, model) -> tuple[dict[str, evaluate.Scores], evaluate.Scale]:
+    """Of every split by name; those of statistics are known already, but for the test set's."""
+    config, dataset, state = run.config, run.dataset, run.trained.state
+    known = run.fitted.scores() if run.fitted else {}
+    splits = {name: getattr(dataset, name) for name in ("heldout", "changed", "defects", "test")}
+    splits = {name: split for name, split in splits.items() if split and name not in known}
+    program = _program(run, model, list(splits.values()))
+    scores = known | {
+        name: evaluate.score_split(program, state, split, dataset.aggregate, config, run.mesh, name)
+        for name, split in splits.items()
+    }
+    if config.score != "combined":
+        return scores, {}
+    scale = evaluate.scale_of(scores["heldout"])
+    return {name: evaluate.standardized(found, scale) for name, found in scores.items()}, scale
+
+
+def _program(run: Ended, model, splits: list[Split]):
+    """What scores the splits: compiled before it is used where all have units of one kind."""
+    program = evaluate.make_program(model, stages.last(run.config), run.dataset.inputs.preprocess, run.config)
+    kinds = {(split.images.shape[1:], split.images.dtype) for split in splits}
+    if len(kinds) == 1:
+        state = parallel.replicate(run.trained.state.replace(opt_state=()), run.mesh)
+        padded = parallel.padded(run.config.batch_size, run.mesh)
+        shapes = parallel.batch_shapes(padded, *kinds.pop(), run.mesh)
+        program = program.lower(state, *shapes).compile()
+        run.budget("scoring", program, state, shapes, saves=False)
+    return program
+
+
+def _drawn(run: Ended, test: evaluate.Scores | None) -> np.ndarray:
+    """The test samples whose anomaly maps are drawn: the most anomalous, and those that the report shows."""
+    most = run.config.get("overlays", 0)
+    if test is None or not most:
+        return np.zeros(0, int)
+    order = np.argsort(-test.combined, kind="stable")
+    return np.union1d(order[:most], examples.chosen(test.combined, outcome.labels(run.dataset)))
+
+
+def _content(run: Ended, normals, scale, localized: localize.Localized, decision: dict[str, Any]) -> bundle.Content:
+    found, fitted = localized.result, run.dataset.train.pictures or run.dataset.train
+    return bundle.Content(
+        run.config,
+        run.dataset.inputs,
+        run.dataset.aggregate,
+        run.trained.state,
+        heldout=normals,
+        scale=scale,
+        map_scale=bundle.MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
+        map_statistics=localized.statistics,
+        map_heldout=localized.largest.get("heldout"),
+        description=run.dataset.description,
+        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
+        by=decision["by"],
+    )
