@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import setting
-from mocca_jax.models import efficientnet, heads, imagenet_resnet, lenet, modes, pretrained, resnet, video_resnet
+from mocca_jax.models import (
+    efficientnet,
+    heads,
+    imagenet_resnet,
+    lenet,
+    modes,
+    pretrained,
+    resnet,
+    video_resnet,
+    vit,
+)
 
 ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "lenet": lenet,
@@ -21,6 +31,7 @@ ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "video_resnet": video_resnet,
     **efficientnet.NETWORKS,
     **imagenet_resnet.NETWORKS,
+    **vit.NETWORKS,
 }
 
 
