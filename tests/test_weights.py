@@ -150,6 +150,12 @@ def test_a_pickle_without_an_end_is_refused():
         pickled.value(io.BytesIO(b"\x80\x02K\x01"), {}, lambda _: None)
 
 
+def test_a_pickle_that_takes_for_ever_is_refused(monkeypatch):
+    monkeypatch.setattr(pickled, "MOST_OPCODES", 50)
+    with pytest.raises(ValueError, match="more than 50 opcodes"):
+        pth.read(pth_files.zipped(ARRAYS))
+
+
 def test_safetensors_hold_what_their_package_wrote():
     from safetensors.numpy import save
 

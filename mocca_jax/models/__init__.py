@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import setting, suggestion
+
 from mocca_jax.models import (
     efficientnet,
     heads,
@@ -22,6 +23,8 @@ from mocca_jax.models import (
     pretrained,
     resnet,
     video_resnet,
+from mocca_jax.config import setting, suggestion
+    vit,
 )
 
 ENCODERS: dict[str, ModuleType | pretrained.Network] = {
@@ -30,6 +33,7 @@ ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "video_resnet": video_resnet,
     **efficientnet.NETWORKS,
     **imagenet_resnet.NETWORKS,
+    **vit.NETWORKS,
 }
 
 

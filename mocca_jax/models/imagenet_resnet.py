@@ -4,6 +4,9 @@
 of ResNet-18, with blocks 2, 6, 12 and 15 of Wide ResNet-50-2, at strides 4, 8, 16 and 32. Batch-norms are folded into
 the convolutions (`mocca_jax.weights.imagenet_resnet`). The input is scaled by ImageNet's mean and deviation:
 `inputs.NORMALIZE["imagenet"]`.
+
+`rewritten` changes the pooling, and a batch is computed a few images at a time: convolutions of this kind are near to
+what matrix products reach on a CPU as they are.
 """
 
 import math
@@ -75,10 +78,10 @@ class Encoder(nn.Module):
 
     def maps(self, image: jax.Array, kept: tuple[int, ...]) -> dict[int, jax.Array]:
         """What the blocks `kept` put out, in order; nothing beyond is computed."""
-        stem = _conv(STEM, 7, 2, self.rewritten, "stem")
+        stem = _conv(STEM, 7, 2, "stem")
         x, found = max_pool(jax.nn.relu(stem(image)), self.rewritten), {}
         for layer, block in enumerate(self.plan[: kept[-1] + 1]):
-            x = ResidualBlock(block, self.rewritten, name=f"block{layer}")(x)
+            x = ResidualBlock(block, name=f"block{layer}")(x)
             if layer in kept:
                 found[layer] = x
         return found
@@ -88,25 +91,24 @@ class ResidualBlock(nn.Module):
     """Two or three convolutions, and the input, by a convolution of its own where the shape changes."""
 
     block: Block
-    rewritten: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        block, conv = self.block, partial(_conv, rewritten=self.rewritten)
+        block = self.block
         changes = block.stride > 1 or block.width_in != block.width
-        shortcut = conv(block.width, 1, block.stride, name="shortcut")(x) if changes else x
+        shortcut = _conv(block.width, 1, block.stride, "shortcut")(x) if changes else x
         if block.narrows:
-            y = jax.nn.relu(conv(block.inner, 1, 1, name="conv1")(x))
-            y = jax.nn.relu(conv(block.inner, 3, block.stride, name="conv2")(y))
-            y = conv(block.width, 1, 1, name="conv3")(y)
+            y = jax.nn.relu(_conv(block.inner, 1, 1, "conv1")(x))
+            y = jax.nn.relu(_conv(block.inner, 3, block.stride, "conv2")(y))
+            y = _conv(block.width, 1, 1, "conv3")(y)
         else:
-            y = jax.nn.relu(conv(block.inner, 3, block.stride, name="conv1")(x))
-            y = conv(block.width, 3, 1, name="conv2")(y)
+            y = jax.nn.relu(_conv(block.inner, 3, block.stride, "conv1")(x))
+            y = _conv(block.width, 3, 1, "conv2")(y)
         return jax.nn.relu(y + shortcut)
 
 
-def _conv(width: int, kernel: int, stride: int, rewritten: bool, name: str) -> residual.Conv:
-    return residual.Conv(width, (kernel, kernel), (stride, stride), use_bias=True, rewritten=rewritten, name=name)
+def _conv(width: int, kernel: int, stride: int, name: str) -> residual.Conv:
+    return residual.Conv(width, (kernel, kernel), (stride, stride), use_bias=True, name=name)
 
 
 def max_pool(x: jax.Array, rewritten: bool) -> jax.Array:

@@ -1,7 +1,7 @@
 """What encoders have in common whose weights come from elsewhere: no decoder, no training, batch-norms folded away.
 
 Their layers are all maps `[B, rows, columns, C]`: `layer{j}` is what block j puts out. They take images of three
-channels and any sides.
+channels and any sides that their patches divide.
 """
 
 from collections.abc import Callable
@@ -50,14 +50,25 @@ def no_decoder(encoder: str) -> str:
     )
 
 
-def network(name: str, layers: Layers, encoder: Callable[..., nn.Module], cell_centre, normalize: str) -> Network:
-    """The entry of an encoder that is made as `encoder(layers=..., head=..., rewritten=...)`."""
-    return Network(layers, partial(_build, name, layers, encoder), cell_centre, normalize)
+def network(
+    name: str,
+    layers: Layers,
+    encoder: Callable[..., nn.Module],
+    cell_centre: Callable[[int], tuple[float, float]],
+    normalize: str,
+    patch: int = 1,
+) -> Network:
+    """The entry of an encoder that is made as `encoder(layers=..., head=..., rewritten=...)`.
+
+    `patch`: what the sides of images have to be multiples of.
+    """
+    return Network(layers, partial(_build, name, layers, patch, encoder), cell_centre, normalize)
 
 
 def _build(
     name: str,
     known: Layers,
+    patch: int,
     encoder: Callable[..., nn.Module],
     image_shape: tuple[int, ...],
     code_size: int,
@@ -68,10 +79,16 @@ def _build(
     """The encoder, and what says that there is no decoder; there is no code, so `code_size` is not looked at.
 
     Raises:
-        ValueError: not images of three channels, or a layer that does not exist.
+        ValueError: not images of three channels, sides that do not fit, or a layer that does not exist.
     """
     if len(image_shape) != 3 or image_shape[-1] != 3:
         raise ValueError(f"{name} takes images of three channels, not {'x'.join(map(str, image_shape))}")
+    if any(side % patch or not side for side in image_shape[:2]):
+        fitting = "x".join(str(max(round(side / patch), 1) * patch) for side in image_shape[:2])
+        raise ValueError(
+            f"{name} takes images with sides that are multiples of {patch}, as {fitting}, "
+            f"not {image_shape[0]}x{image_shape[1]}"
+        )
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         raise ValueError(f"layers={tuple(layers)}: {name} has the layers {known}, not {unknown}")

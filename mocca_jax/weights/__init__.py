@@ -11,11 +11,12 @@ from typing import Any
 
 from mocca_jax import models
 from mocca_jax.errors import UserError
-from mocca_jax.weights import efficientnet, imagenet_resnet, packaged, state_dict
+from mocca_jax.weights import efficientnet, imagenet_resnet, packaged, state_dict, vit
 
 CONVERTERS: dict[str, Callable[..., tuple[dict[str, Any], int]]] = {
     **dict.fromkeys(models.efficientnet.SIZES, efficientnet.variables),
     **dict.fromkeys(models.imagenet_resnet.SIZES, imagenet_resnet.variables),
+    **dict.fromkeys(models.vit.SIZES, vit.variables),
 }
 
 

@@ -34,6 +34,19 @@ PACKAGES = {
 ELSEWHERE = {  # of encoders whose weights are in no package: where they are
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "wide_resnet50_2": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
+    **{
+        f"vit_{size}_patch14_{registers}dinov2": (
+            f"https://huggingface.co/timm/vit_{size}_patch14_{registers}dinov2.lvd142m (model.safetensors)"
+        )
+        for size in ("small", "base")
+        for registers in ("", "reg4_")
+    },
+    **{
+        f"vit_{size}_patch16_dinov3": (
+            f"https://huggingface.co/timm/vit_{size}_patch16_dinov3.lvd1689m (model.safetensors; DINOv3's own license)"
+        )
+        for size in ("small", "base")
+    },
 }
 
 

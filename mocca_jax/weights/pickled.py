@@ -15,6 +15,7 @@ EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 PUT, GET = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 NO_MEANING = {"PROTO", "FRAME"}
+MOST_OPCODES = 5_000_000  # seconds; a state dict has about forty for each array
 
 
 def value(file: io.BytesIO, names: dict[str, Any], persistent: Callable[[tuple], Any]) -> Any:
@@ -30,7 +31,9 @@ def value(file: io.BytesIO, names: dict[str, Any], persistent: Callable[[tuple],
     """
     machine = _Machine(names, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if count == MOST_OPCODES:
+                raise ValueError(f"a pickle of more than {MOST_OPCODES:,} opcodes")
             if opcode.name == "STOP":
                 return machine.stack.pop()
             machine.step(opcode.name, argument)
