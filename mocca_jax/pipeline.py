@@ -218,7 +218,7 @@ class _Run:
         config, dataset, state, seconds = self.config, self.dataset, trained.state, dict(trained.seconds)
         began = time.monotonic()
         model = self.model(stage)
-        splits = {"heldout": dataset.heldout, "defects": dataset.defects, "test": dataset.test}
+        splits = {name: getattr(dataset, name) for name in ("heldout", "changed", "defects", "test")}
         splits = {name: split for name, split in splits.items() if split}
         scorer = self.scorer(model, stage, state, list(splits.values()))
         scores = {
