@@ -52,6 +52,12 @@ _NETWORK = {
         "efficientnet_lite2",
         "resnet18",
         "wide_resnet50_2",
+        "vit_small_patch14_dinov2",
+        "vit_base_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch14_reg4_dinov2",
+        "vit_small_patch16_dinov3",
+        "vit_base_patch16_dinov3",
     ).means("the network whose layers are looked at (section IV-D)"),
     "head": named("mean", "selector", "lstm", "selector_lstm", "places").means(
         "what makes one vector out of a layer's activation: its mean, a trained selector (section IV-D), an LSTM over "

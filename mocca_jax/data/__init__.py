@@ -60,8 +60,9 @@ class Dataset:
 
     `inputs`: geometry and scaling; `inputs.preprocess` takes raw units `[B, ...]` to `[B, *inputs.shape]` float32 for
     scoring, `augment(raw, key)` for training, with a key that is fresh for every step (None: as for scoring).
-    `heldout`: normal images that nothing is trained on, for threshold and p-values; `defects`: the same with
-    made-up defects, for choosing settings. `centred`: the units that centroids are means of (None: those of
+    `heldout`: normal images that nothing is trained on, for threshold and p-values. For choosing settings, `defects`:
+    the same with made-up defects; they are to be told from `changed`, the good ones as another day would show them
+    (None: from `heldout`). `centred`: the units that centroids are means of (None: those of
     `train`, each once). `test` is None where there are no test images. `aggregate` names the
     function in `scores.AGGREGATES` that turns the scores of units into those of samples.
     `paper_auc` is the paper's figure per boundary.
@@ -74,6 +75,7 @@ class Dataset:
     aggregate: str = "identity"
     paper_auc: dict[str, str] = field(default_factory=dict)
     heldout: Split | None = None
+    changed: Split | None = None
     defects: Split | None = None
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     centred: Split | None = None

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import setting, suggestion
-
 from mocca_jax.models import (
     efficientnet,
     heads,
@@ -23,7 +22,6 @@ from mocca_jax.models import (
     pretrained,
     resnet,
     video_resnet,
-from mocca_jax.config import setting, suggestion
     vit,
 )
 

@@ -19,10 +19,11 @@ def compose(
     """The part of the result that follows from the data, the end of training and the scores.
 
     Args:
-        scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `defects` (made up).
+        scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `changed` (as these
+            would be on a next day), `defects` (made up).
         maps: what was found out by anomaly maps; None: no maps.
     """
-    test, heldout, defects = (scores.get(name) for name in ("test", "heldout", "defects"))
+    test, heldout, changed, defects = (scores.get(name) for name in ("test", "heldout", "changed", "defects"))
     truth = labels(dataset)
     comparable = test and {0, 1} <= set(np.unique(truth))
     normals = heldout.combined if heldout else None
@@ -34,9 +35,9 @@ def compose(
         "seed": config.seed,
         "metrics": evaluate.measure(test, truth) if comparable else {},
         "frames": evaluate.measure_frames(test, dataset.test) if comparable and dataset.test.timeline else {},
-        "made_up_defects": evaluate.contrast(heldout, defects) if defects else {},
+        "made_up_defects": evaluate.contrast(changed or heldout, defects) if defects else {},
         "planted": _planted(heldout, defects, dataset.defects) if planted else {},
-        "threshold": results.threshold(normals, test, truth, config),
+        "threshold": results.threshold(normals, changed, test, truth, config),
         "maps": maps,
         "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
         "samples": {

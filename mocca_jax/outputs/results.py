@@ -43,12 +43,23 @@ def write_scores(
     write_whole(path, out.getvalue())
 
 
-def threshold(heldout: np.ndarray | None, test: evaluate.Scores | None, labels: np.ndarray, config) -> dict | None:
-    """The threshold from held-out normals, and what it did on the test set; None where none were held out."""
+def threshold(
+    heldout: np.ndarray | None,
+    changed: evaluate.Scores | None,
+    test: evaluate.Scores | None,
+    labels: np.ndarray,
+    config,
+) -> dict | None:
+    """The threshold from held-out normals, and the shares it flags of others; None where none were held out.
+
+    The others: next-day good samples (`changed`), and those of the test set by their `labels`.
+    """
     if heldout is None:
         return None
     value, promised = thresholds.conformal_threshold(heldout, config.alpha)
     row = {"score": value, "alpha": config.alpha, "promised_share": promised, "heldout": len(heldout)}
+    if changed is not None:
+        row["changed_flagged"] = float((changed.combined > value).mean())
     for name, label in (("normal", 0), ("anomalous", 1)):
         if test is not None and (labels == label).any():
             row[f"{name}_flagged"] = float((test.combined[labels == label] > value).mean())

@@ -25,7 +25,8 @@ def text(result: dict[str, Any]) -> str:
         lines.append("AUC, AP and maxBA need normal and anomalous test samples")
     if result["made_up_defects"]:
         auc = result["made_up_defects"]["combined"]["auc"]
-        lines.append(f"held-out normal samples against the same with made-up anomalies: AUC {auc:.4f}")
+        next_day = ", as on a next day," if "changed_flagged" in (result["threshold"] or {}) else ""
+        lines.append(f"held-out normal samples{next_day} against the same with made-up anomalies: AUC {auc:.4f}")
     for kind, rows in result.get("planted", {}).items():
         lines.append(f"  {kind}: " + ", ".join(f"{name} {row['auc']:.3f}" for name, row in rows.items()))
     lines += _frame_lines(result.get("frames", {}))
@@ -64,6 +65,8 @@ def _threshold_lines(found: dict[str, Any] | None) -> list[str]:
     ]
     if found["promised_share"] > found["alpha"] + 1e-9:
         lines.append(f"  ({found['alpha']:.1%} was asked for: that takes {math.ceil(1 / found['alpha']) - 1} held out)")
+    if "changed_flagged" in found:
+        lines.append(f"as on a next day, {found['changed_flagged']:.1%} of held-out good images are flagged")
     flagged = [f"{found[f'{k}_flagged']:.1%} of {k}" for k in ("normal", "anomalous") if f"{k}_flagged" in found]
     return [*lines, *([f"on the test set it flags {' and '.join(flagged)} images"] if flagged else [])]
 
@@ -106,4 +109,5 @@ def _maps_lines(found: dict[str, Any] | None) -> list[str]:
 
 def _pixel_figures(row: dict[str, float]) -> str:
     image = f", image AUC of the largest value {row['image_auc']:.4f}" if "image_auc" in row else ""
-    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}{image}"
+    next_day = f", flags {row['changed_flagged']:.1%} of next-day good images" if "changed_flagged" in row else ""
+    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}{image}{next_day}"

@@ -1,5 +1,9 @@
 """Where the anomalies are: chooses a method on made-up defects, sets the scale on held-out normals, measures.
 
+A map shows and decides, so the method is chosen that does both best: by the mean of AUPRO, which looks at pixels, and
+the AUC of images by their largest value. Both tell images with made-up defects from good ones of a next day: a method
+that takes another lamp for an anomaly loses.
+
 The test set has no say in either: its masks are looked at once, for the figures in the result.
 """
 
@@ -26,9 +30,10 @@ EXAMPLES = 16  # made-up defects whose maps are kept where there is no test set
 class Localized:
     """The maps of a run.
 
-    `result`: `method`; `candidates`: each method's figures on made-up defects; `threshold`: the value that the
-    largest of a map reaches in a share alpha of good images; `ordinary`: the median value of good pixels; `test`:
-    figures on the masks of the test set, or None. `largest {split: [S]}`: the largest value of each map. `statistics`:
+    `result`: `method`; `candidates`: each method's figures on made-up defects and next-day good images, of which its
+    threshold flags the share `changed_flagged`; `threshold`: the value that the largest of a map reaches in a share
+    alpha of good images; `ordinary`: the median value of good pixels; `test`: figures on the masks of the test set, or
+    None. `largest {split: [S]}`: the largest value of each map. `statistics`:
     what the chosen method knows of the fit images. `kept {index: [rows, columns]}`: the maps that were asked for, of
     samples of `of`, the test set or, without one, the made-up defects. Without maps, `result` is None and the others
     are empty.
@@ -55,24 +60,23 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
     logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
     statistics = {name: maps.fit(name, context, dataset.train.pictures) for name in config.maps}
     made = {name: maps.make(name, context, statistics[name]) for name in config.maps}
-    defects = dataset.defects.pictures
-    candidates, normals, damaged = {}, {}, {}
-    for name, method in made.items():
-        damaged[name] = found = list(_with_progress(method, defects, f"maps: {name}, defects"))
-        normals[name] = list(_with_progress(method, dataset.heldout.pictures, f"maps: {name}, held out"))
-        labels = np.repeat([0, 1], [len(normals[name]), len(found)])
-        candidates[name] = measure(found, defects) | image_auc(normals[name] + found, labels)
-    chosen = max(candidates, key=lambda name: candidates[name]["aupro"])
-    normal = normals[chosen]
-    largest = {"heldout": _largest(normal), "defects": _largest(damaged[chosen])}
-    ordinary = float(np.median(np.concatenate([found.ravel() for found in normal])))
+    splits = {"heldout": dataset.heldout, "changed": dataset.changed, "defects": dataset.defects}
+    pictures = {split: of.pictures for split, of in splits.items() if of and of.pictures}
+    drawn = {
+        name: {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
+        for name, method in made.items()
+    }
+    candidates = {name: _figures(of, pictures, config.alpha) for name, of in drawn.items()}
+    chosen = max(candidates, key=lambda name: merit(candidates[name]))
+    largest = {split: _largest(of) for split, of in drawn[chosen].items()}
+    ordinary = float(np.median(np.concatenate([found.ravel() for found in drawn[chosen]["heldout"]])))
     threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha)
     result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
     if dataset.test is None:
-        shown = damaged[chosen][: min(config.overlays, EXAMPLES)]
+        shown = drawn[chosen]["defects"][: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, statistics[chosen], dataset.defects, dict(enumerate(shown)))
     found = list(_with_progress(made[chosen], dataset.test.pictures, "maps"))
-    figures = measure(found, dataset.test.pictures)
+    figures = measure(found, _masks(dataset.test.pictures))
     largest["test"] = _largest(found)
     if figures:
         figures |= image_auc(found, dataset.test.labels)
@@ -81,6 +85,27 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
             figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
     kept = {index: found[index] for index in wanted.tolist()}
     return Localized(result | {"test": figures}, largest, statistics[chosen], dataset.test, kept)
+
+
+def merit(candidate: dict[str, float]) -> float:
+    """How well a method shows made-up defects and decides by them; larger is better."""
+    return (candidate["aupro"] + candidate["image_auc"]) / 2
+
+
+def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures], alpha: float) -> dict[str, float]:
+    """A method's figures on made-up defects, from its maps by split."""
+    good = "changed" if "changed" in drawn else "heldout"
+    found = drawn[good] + drawn["defects"]
+    labels = np.repeat([0, 1], [len(drawn[good]), len(drawn["defects"])])
+    figures = measure(found, _masks(pictures[good]) + _masks(pictures["defects"])) | image_auc(found, labels)
+    if good == "changed":
+        threshold, _ = thresholds.conformal_threshold(_largest(drawn["heldout"]), alpha)
+        figures["changed_flagged"] = float((_largest(drawn["changed"]) > threshold).mean())
+    return figures
+
+
+def _masks(pictures: Pictures) -> list[np.ndarray | None]:
+    return [pictures.mask(index) for index in range(len(pictures))]
 
 
 def _with_progress(method: maps.Maps, pictures: Pictures, what: str) -> Iterator[np.ndarray]:
@@ -97,9 +122,8 @@ def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
     return {"image_auc": metrics.evaluate(labels, _largest(found))["auc"]} if both else {}
 
 
-def measure(found: list[np.ndarray], pictures: Pictures) -> dict[str, float] | None:
-    """Pixel AUROC and AUPRO over the pictures whose masks are known; None where no pixel of these is anomalous."""
-    masks = [pictures.mask(index) for index in range(len(pictures))]
+def measure(found: list[np.ndarray], masks: list[np.ndarray | None]) -> dict[str, float] | None:
+    """Pixel AUROC and AUPRO of maps whose masks are known (not None); None where no pixel of these is anomalous."""
     known = [index for index, mask in enumerate(masks) if mask is not None]
     chosen_maps, chosen_masks = [found[i] for i in known], [masks[i] for i in known]
     if not any(mask.any() for mask in chosen_masks) or all(mask.all() for mask in chosen_masks):

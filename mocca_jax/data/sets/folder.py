@@ -1,7 +1,8 @@
 """A folder of images (see `layout.py`): whole images for objects, patches for textures (paper, section IV-B).
 
-Of the normal training images a seeded share is held out: threshold and p-values come from it alone. Test
-images of textures are cut into a grid of patches, and the largest patch score is the image's (Eq. 7).
+Of the normal training images a seeded share is held out: threshold and p-values come from it alone. The same images as
+on a next day, without and with made-up defects, are there to choose settings by. Test images of textures are cut into a
+grid of patches, and the largest patch score is the image's (Eq. 7).
 """
 
 import hashlib
@@ -12,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, views
+from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, next_day, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures, check_masks, read_mask
 from mocca_jax.errors import UserError
 
-MOST_DEFECTS = 64
+MOST_MADE_UP = 64  # next-day images, and as many with defects
 
 
 def load(config) -> Dataset:
@@ -89,10 +90,12 @@ def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str])
     train = views.Rows(read.pixels, np.tile(fit_rows, config.repeats))
     fitted = Pictures(views.Rows(read.pixels, fit_rows), read.sizes[fit_rows])
     names = [read.names[row] for row in fit_rows] * config.repeats
+    changed, damaged = _next_day(read, held_rows, config)
     return Dataset(
         train=Split(train, np.zeros(len(train), np.int32), names, pictures=fitted),
         heldout=_scored(read, held_rows, config.patch),
-        defects=_with_defects(read, held_rows, config),
+        changed=changed,
+        defects=damaged,
         test=_scored(read, test_rows, config.patch),
         inputs=inputs,
         augment=training_view,
@@ -168,17 +171,27 @@ def _scored(read: _Read, rows: np.ndarray, patch: int) -> Split | None:
     return Split(views.Patches(read.pixels, corners, patch), read.labels[rows], samples, sample_of_unit, pictures)
 
 
-def _with_defects(read: _Read, held_rows: np.ndarray, config) -> Split | None:
-    """At most `MOST_DEFECTS` made-up defects, one each on held-out images, of which some serve several times."""
-    rows = np.tile(held_rows[:MOST_DEFECTS], MOST_DEFECTS // max(len(held_rows[:MOST_DEFECTS]), 1))
-    if not len(rows):
-        return None
-    damaged, masks = defects.paste(read.pixels[rows], read.sizes[rows], config.split_seed)
-    count, sizes = np.arange(len(rows)), read.sizes[rows]
-    names = [f"made_up_defects/{n:02d} on {read.names[row].replace('/', ' ')}" for n, row in enumerate(rows)]
+def _next_day(read: _Read, held_rows: np.ndarray, config) -> tuple[Split | None, Split | None]:
+    """Held-out images as on a next day, and as on the day after with a made-up defect each; None where there are none.
 
-    def mask(row: int) -> np.ndarray:
-        return masks[row, : sizes[row, 0], : sizes[row, 1]]
+    At most `MOST_MADE_UP` of both; where fewer are held out, each serves several times.
+    """
+    chosen = held_rows[:MOST_MADE_UP]
+    if not len(chosen):
+        return None, None
+    rows, seed = np.tile(chosen, MOST_MADE_UP // len(chosen)), config.split_seed
+    normal, sizes, count = read.pixels[rows], read.sizes[rows], len(rows)
+    good = next_day.changed(normal, sizes, seed)
+    damaged, masks, kinds = defects.paste(next_day.changed(normal, sizes, seed, day=2), sizes, seed, sources=normal)
 
-    made = _Read(damaged, sizes, np.ones(len(rows), np.int32), names, mask, count, 0)
-    return _scored(made, count, config.patch)
+    def split(pixels: np.ndarray, masks: np.ndarray, label: int, names: list[str]) -> Split:
+        labels = np.full(count, label, np.int32)
+        names = [f"{name} on {read.names[row].replace('/', ' ')}" for name, row in zip(names, rows, strict=True)]
+        made = _Read(
+            pixels, sizes, labels, names, lambda n: masks[n, : sizes[n, 0], : sizes[n, 1]], np.arange(count), 0
+        )
+        return _scored(made, np.arange(count), config.patch)
+
+    days = [f"next_day/{n:02d}" for n in range(count)]
+    flaws = [f"made_up_defects/{n:02d} {kind}" for n, kind in enumerate(kinds)]
+    return split(good, np.zeros_like(masks), 0, days), split(damaged, masks, 1, flaws)
