@@ -39,7 +39,8 @@ class Detector:
         by, alpha: see `load`.
     """
 
-    def __init__(self, content: bundle.Content, by: str = "score", alpha: float | None = None):
+    def __init__(self, content: bundle.Content, by: str | None = None, alpha: float | None = None):
+        by = by or content.by
         if by not in BY:
             raise UserError(f"by = {by!r}: it is one of {', '.join(map(repr, BY))}")
         if by == "map" and content.map_heldout is None:
@@ -57,14 +58,14 @@ class Detector:
 
     @classmethod
     def load(
-        cls, run: str | Path, by: str = "score", alpha: float | None = None, formulation: str | None = None
+        cls, run: str | Path, by: str | None = None, alpha: float | None = None, formulation: str | None = None
     ) -> "Detector":
         """The detector of a finished run.
 
         Args:
             run: the run's workdir, wherever it lies now, or its `detector.npz`.
-            by: "score" for the paper's score; "map" for the largest value of a picture's anomaly map, where the run
-                made maps. The run says which of the two found made-up defects better.
+            by: "score", or "map" for the largest value of a picture's anomaly map, where the run made maps; None: the
+                one that found made-up defects better, as the run has stored it.
             alpha: at most this share of good pictures is flagged; None for the config's.
             formulation: of the network, as in the config: "plain", "rewritten" or "auto"; None for the config's.
 

@@ -45,6 +45,11 @@ def place(options: argparse.Namespace, name: str, wanted: str | None = None) -> 
     return found
 
 
+def add_by(to: argparse.ArgumentParser) -> None:
+    """`--by`: what decides."""
+    to.add_argument("--by", choices=("score", "map"), help="score or largest value of the map (default: the run's)")
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Ends the program with one message where the user can mend what is wrong."""

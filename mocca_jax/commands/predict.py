@@ -36,7 +36,7 @@ from PIL import Image
 from mocca_jax import console
 from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
 from mocca_jax.data import cache, incoming, sources
-from mocca_jax.detector import BY, Detector
+from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.outputs.predictions import TABLE, UNREADABLE, Rows, claim
 from mocca_jax.report import overlays
@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     add_place(takes, "input", "pictures, folders, films or patterns", many=True)
     takes.add_argument("--output", type=Path, help="a folder, made where it is absent, or a .csv or .json file")
     takes.add_argument("--alpha", type=float, help="share of good pictures that may be flagged (default: the run's)")
-    takes.add_argument("--by", choices=BY, default="score", help="the paper's score, or the map's largest value")
+    takes.add_argument(
+        "--by", choices=BY, help="what decides: the score, or the map's largest value (default: the run's)"
+    )
     takes.add_argument("--overlays", choices=("none", "flagged", "all"), default="none", help="which are drawn")
     console.add_flags(takes)
     options = takes.parse_intermixed_args(arguments)
@@ -105,7 +107,7 @@ def _printed(rows: Rows) -> Iterator[str]:
 
 
 def predict(
-    run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none", by: str = "score"
+    run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none", by: str | None = None
 ) -> tuple[int, int | None, int]:
     """Scores what is in `inputs` into the folder `output`; see the module's docstring.
 
@@ -114,7 +116,7 @@ def predict(
         inputs: pictures, folders, films, patterns.
         output: a new folder, or one that this was begun in.
         alpha: share of good pictures that may be flagged; None: the run's.
-        by: what decides, "score" or "map", see `Detector.load`.
+        by: what decides, "score" or "map"; None: as the run chose; see `Detector.load`.
         drawn: overlays, "none", "flagged" or "all".
 
     Returns:
@@ -128,7 +130,7 @@ def predict(
     if drawn != "none" and (detector.map_scale is None or detector.inputs.clip_length):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
     found = sources.find(inputs, clips=bool(detector.inputs.clip_length))
-    claim(output, {"run": detector.digest, "alpha": detector.alpha, "by": by, "overlays": drawn})
+    claim(output, {"run": detector.digest, "alpha": detector.alpha, "by": detector.by, "overlays": drawn})
     rows = Rows(output)
     pending = [source for source in found if str(source.path) not in rows.done]
     failures: list[str] = []

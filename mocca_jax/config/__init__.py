@@ -75,12 +75,16 @@ def _faults(values: dict[str, Any], known: Mapping[str, Field | tuple], prefix: 
 
 def _conflicts(config: ConfigDict) -> list[str]:
     faults = []
+    if not config.stages:
+        return _untrained_conflicts(config)
     last = config.stages[-1]
     distances = {"one_class", "joint"} & set(config.stages)
     if distances and not config.layers:
         faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")
     if config.boundary == "soft" and config.nu == 0:
         faults.append("nu = 0: the soft boundary divides by nu; take a value in (0, 1], or boundary='hard'")
+    if config.score == "statistics":
+        faults.append("score = 'statistics': nothing is trained for it; stages must be ()")
     if config.score == "distance" and not distances:
         faults.append("score = 'distance': no stage trains distances; add 'one_class' to stages")
     if config.score == "reconstruction" and last not in ("reconstruction", "joint"):
@@ -89,6 +93,21 @@ def _conflicts(config: ConfigDict) -> list[str]:
         faults.append("score = 'combined': the last stage must be 'joint'")
     if config.score == "combined" and not config.get("heldout_fraction", 0):
         faults.append("score = 'combined': it is scaled by held-out normal videos; heldout_fraction must be above 0")
+    return faults
+
+
+def _untrained_conflicts(config: ConfigDict) -> list[str]:
+    faults = []
+    if config.score != "statistics":
+        faults.append(
+            f"stages = (): score = {config.score!r} is trained; name its stages, or take score = 'statistics'"
+        )
+    elif not config.layers or not setting(config, "fine_layers"):
+        faults.append("score = 'statistics': layers and fine_layers must name layers")
+    if config.get("patch", 0):
+        faults.append("score = 'statistics' looks at whole images: patch must be 0")
+    if config.get("fit", "stretch") == "canvas" or config.get("heldout_fraction", 0):
+        faults.append("score = 'statistics' leaves every image out once: heldout_fraction must be 0")
     return faults
 
 

@@ -75,7 +75,8 @@ _NETWORK = {
 }
 _METHOD = {
     "stages": different("reconstruction", "one_class", "joint").means(
-        "the training stages in order; each has settings of its own under its name (section III)"
+        "the training stages in order; each has settings of its own under its name (section III); () with score = "
+        "'statistics', which trains nothing"
     ),
     "transfer": SWITCH.means("a stage starts from the encoder of the stage before it (section III)"),
     "boundary": named("soft", "hard").means("the one-class loss: 'soft' is Eq. 2, 'hard' Eq. 3"),
@@ -92,8 +93,9 @@ _METHOD = {
         "coordinates of centroids nearer to 0 than this are moved to it, by sign; 0 = off. Not in the paper, as "
         "published"
     ),
-    "score": choice("distance", "reconstruction", "combined").means(
-        "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, or both (section V-D)"
+    "score": choice("distance", "reconstruction", "combined", "statistics").means(
+        "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, or both (section V-D); or "
+        "how far the features of each place are from those of normal images"
     ),
     "score_norm": choice("squared", "l2").means(
         "distances and radii in the score: 'squared' is Eq. 6, 'l2' un-squared, as published for MVTec AD"
@@ -115,7 +117,15 @@ FIELDS: dict[str, Field] = {
 }
 # Fields that came after the first recorded runs, with the value that changes nothing. A config may lack them, and one
 # that has them at this value is the same config: hashes and folders of earlier runs stay good.
-LATER: dict[str, Any] = {"accumulation": 1, "rematerialisation": False, "compute_dtype": "float32"}
+LATER: dict[str, Any] = {
+    "accumulation": 1,
+    "rematerialisation": False,
+    "compute_dtype": "float32",
+    "normalize": "symmetric",
+    "weights": "",
+    "fine_layers": (),
+    "cell": 16,
+}
 
 _HELD_OUT = {
     "heldout_fraction": FROM_0_TO_BELOW_1.means(
@@ -149,15 +159,25 @@ _PICTURES = {
     "unreadable": choice("error", "skip").means("what an image that cannot be read does: end the run, or be left out"),
 }
 _MAPS = {
-    "maps": several("features", "positions", "scaled_positions", "gradient", "patches", "reconstruction").means(
-        "methods of anomaly maps to compare; the one that finds made-up defects on held-out images best is used"
-    ),
+    "maps": several(
+        "features", "positions", "scaled_positions", "gradient", "patches", "reconstruction", "statistics"
+    ).means("methods of anomaly maps to compare; the one that finds made-up defects on held-out images best is used"),
     "map_stride": integer(1).means(
         "distance between the patches that a map of the method 'patches' is made of", "pixels"
     ),
     "overlays": integer(0).means("how many test images are drawn with their map, the most anomalous first", "images"),
 }
-_IMAGES = _PICTURES | _in("anomaly maps", _MAPS)
+_PRETRAINED = {
+    "normalize": choice("symmetric", "lite", "imagenet").means(
+        "how grey levels become the network's input: -1 to 1, or as a pretrained encoder wants them"
+    ),
+    "weights": TEXT.means(
+        "a .pth, .safetensors or .npz file with the weights of a pretrained encoder; '' for those that are installed"
+    ),
+    "fine_layers": integers(0).means("score = 'statistics': the layers that are compared in cells half as large"),
+    "cell": integer(1).means("score = 'statistics': side of the cells that all layers are compared in", "pixels"),
+}
+_IMAGES = _PICTURES | _in("network", _PRETRAINED) | _in("anomaly maps", _MAPS)
 _FRAMES = {
     "frame_size": rows_and_columns(8).means(
         "rows and columns of a frame, divisible by 32 (256x512, section IV-C)", "pixels"

@@ -61,9 +61,9 @@ def several_of(*names: str) -> Field:
 
 
 def different(*names: str) -> Field:
-    """A tuple of at least one name, none of them twice."""
+    """A tuple of names, none of them twice."""
     return Field(
-        lambda v: _are_texts(v) and len(v) > 0 and len(set(v)) == len(v),
+        lambda v: _are_texts(v) and len(set(v)) == len(v),
         f"a tuple of different names, such as {_quoted(names)}",
         names=names,
     )

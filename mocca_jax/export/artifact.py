@@ -41,7 +41,7 @@ BATCHES = (1, 7, 64)
 TOLERANCE = 1e-5  # relative to the largest answer of its kind
 
 
-def export(run: Path, output: Path, by: str = "score") -> float:
+def export(run: Path, output: Path, by: str | None = None) -> float:
     """Writes the file; returns the largest relative difference from the detector.
 
     Raises:

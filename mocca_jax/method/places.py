@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
+TOWARDS_OF_FEW = 100  # pictures
 ROUNDING = 1e-4  # of features, relative: nothing is told from less, also where all pictures are alike
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
 BESIDE = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
@@ -128,7 +129,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     shrinkage = sums.shrinkage(covariance)
     variance = np.einsum("pdd->p", covariance) / size
     shared = covariance.mean(0) * (count / max(count - 1, 1)) + nuisance.mean(0)
-    own = count**3 / (count**3 + settings.towards**3) if count > 1 else 0.0
+    own = _own(count, settings.towards)
     covariance *= (own * (1 - shrinkage))[:, None, None]
     diagonal = np.arange(size)
     covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]
@@ -150,6 +151,12 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
     )
+
+
+def _own(count: int, towards: float) -> float:
+    """How much a place's own covariance counts, in [0, 1), against the one that all share."""
+    few, many = count / (count + TOWARDS_OF_FEW), count**3 / (count**3 + towards**3)
+    return max(few, many) if count > 1 else 0.0
 
 
 def distances(

@@ -57,6 +57,7 @@ class Content:
         map_heldout: the largest value of each held-out picture's map.
         description: of the data it was trained on.
         samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
+        by: what decides, "score" or "map", as the run chose.
     """
 
     config: ConfigDict
@@ -70,6 +71,7 @@ class Content:
     map_heldout: np.ndarray | None = None
     description: str = ""
     samples: np.ndarray | None = None
+    by: str = "score"
 
 
 def load(run: Path) -> Content:
@@ -99,6 +101,7 @@ def load(run: Path) -> Content:
             map_scale=MapScale(**manifest["maps"]) if manifest["maps"] else None,
             map_statistics={n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
             description=manifest["description"],
+            by=manifest.get("by", "score"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -143,6 +146,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "scale": content.scale,
         "maps": vars(content.map_scale) if content.map_scale else None,
         "description": content.description,
+        "by": content.by,
     }
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 

@@ -7,38 +7,40 @@ from typing import Any
 import numpy as np
 
 from mocca_jax import data
-from mocca_jax.outputs import results
-from mocca_jax.scoring import evaluate
+from mocca_jax.outputs import decision, results
+from mocca_jax.scoring import evaluate, placed
+from mocca_jax.scoring.localize import Localized
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.final import Trained
 
 
 def compose(
-    config, dataset: data.Dataset, trained: Trained, scores: dict[str, evaluate.Scores], maps: dict | None
+    config, dataset: data.Dataset, trained: Trained, scores: dict[str, evaluate.Scores], localized: Localized
 ) -> dict[str, Any]:
     """The part of the result that follows from the data, the end of training and the scores.
 
     Args:
         scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `changed` (as these
             would be on a next day), `defects` (made up).
-        maps: what was found out by anomaly maps; None: no maps.
+        localized: what was found out by anomaly maps, where there are some.
     """
     test, heldout, changed, defects = (scores.get(name) for name in ("test", "heldout", "changed", "defects"))
     truth = labels(dataset)
     comparable = test and {0, 1} <= set(np.unique(truth))
     normals = heldout.combined if heldout else None
     planted = defects and dataset.defects.timeline is not None
-    return {
+    made_up = evaluate.contrast(changed or heldout, defects) if defects else {}
+    result = {
         "description": dataset.description,
         "boundary": config.boundary,
         "layers": list(config.layers),
         "seed": config.seed,
         "metrics": evaluate.measure(test, truth) if comparable else {},
         "frames": evaluate.measure_frames(test, dataset.test) if comparable and dataset.test.timeline else {},
-        "made_up_defects": evaluate.contrast(changed or heldout, defects) if defects else {},
+        "made_up_defects": made_up,
         "planted": _planted(heldout, defects, dataset.defects) if planted else {},
         "threshold": results.threshold(normals, changed, test, truth, config),
-        "maps": maps,
+        "maps": localized.result,
         "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
         "samples": {
             "train": len(dataset.train),
@@ -49,6 +51,11 @@ def compose(
         "radii": {name: float(radius) for name, radius in trained.state.radii.items()},
         "sha256": _sha256(trained, scores),
     }
+    by = decision.by(made_up, localized.result, config.score == placed.SCORE)
+    deciding = (normals, test.combined if test else None)
+    if by == decision.MAP:
+        deciding = (localized.largest["heldout"], localized.largest.get("test"))
+    return result | {"decision": decision.describe(by, *deciding, truth, config.get("alpha"))}
 
 
 def labels(dataset: data.Dataset) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from mocca_jax.outputs import decision
 from mocca_jax.training import memory
 
 
@@ -32,7 +33,7 @@ def text(result: dict[str, Any]) -> str:
     lines += _frame_lines(result.get("frames", {}))
     lines += _threshold_lines(result["threshold"])
     lines += _maps_lines(result["maps"])
-    lines += [said] if (said := advice(result)) else []
+    lines += [said] if (said := decided(result)) else []
     lines += _memory_lines(result.get("memory"))
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
     return "\n".join(lines)
@@ -71,19 +72,16 @@ def _threshold_lines(found: dict[str, Any] | None) -> list[str]:
     return [*lines, *([f"on the test set it flags {' and '.join(flagged)} images"] if flagged else [])]
 
 
-def advice(result: dict[str, Any]) -> str | None:
-    """Which of score and map found made-up defects better; None where only one was tried."""
-    found, score = result["maps"], result["made_up_defects"].get("combined")
-    if not found or not score:
+def decided(result: dict[str, Any]) -> str | None:
+    """Which of score and map found made-up defects better and therefore decides; None where only one was tried."""
+    found = decision.aucs(result["made_up_defects"], result["maps"])
+    if len(found) < 2 or result.get("statistics"):
         return None
-    auc = found["candidates"][found["method"]].get("image_auc")
-    if auc is None:
-        return None
-    better, other = ("map", "score") if auc > score["auc"] else ("score", "map")
-    figures = {"map": auc, "score": score["auc"]}
+    better = result["decision"]["by"]
+    other = decision.SCORE if better == decision.MAP else decision.MAP
     return (
-        f"made-up defects are found better by the {better} (AUC {figures[better]:.3f}) than by the {other} "
-        f"({figures[other]:.3f}): decide with --by={better}"
+        f"made-up defects are found better by the {better} (AUC {found[better]:.3f}) than by the {other} "
+        f"({found[other]:.3f}): the {better} decides"
     )
 
 

@@ -124,7 +124,7 @@ def _lead(result: dict) -> list[str]:
                 else ""
             )
         )
-    if said := table.advice(result):
+    if said := table.decided(result):
         lines.append(f"{said[0].upper()}{said[1:]}.")
     return [f'<p class="lead">{html.escape(lines[0])}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
 

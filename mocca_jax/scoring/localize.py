@@ -46,13 +46,16 @@ class Localized:
     kept: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localized:
+def run(
+    context: maps.Context, dataset: Dataset, wanted: np.ndarray, ready: dict[str, list[np.ndarray]] | None = None
+) -> Localized:
     """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
 
     Args:
         context: the trained model.
         dataset: that it was trained on.
         wanted: the test samples whose maps are kept.
+        ready: by split, maps that are known already.
     """
     config = context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
@@ -63,7 +66,8 @@ def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray) -> Localize
     splits = {"heldout": dataset.heldout, "changed": dataset.changed, "defects": dataset.defects}
     pictures = {split: of.pictures for split, of in splits.items() if of and of.pictures}
     drawn = {
-        name: {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
+        name: ready
+        or {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
         for name, method in made.items()
     }
     candidates = {name: _figures(of, pictures, config.alpha) for name, of in drawn.items()}

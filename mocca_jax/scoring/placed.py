@@ -19,13 +19,14 @@ SCORE = "statistics"  # the name of the score, and of the map
 GRIDS = ("coarse", "fine")
 KINDS = ("place", "near")
 PARTS = tuple(f"{grid}_{kind}" for grid in GRIDS for kind in KINDS)
-# What a run may choose: the parts that are added. The first is taken unless another is better by `MARGIN`.
+# What a run may choose: the parts that are added. `FIRST` is taken unless another is better by `MARGIN`.
 CANDIDATES: dict[str, tuple[str, ...]] = {
     "coarse_and_fine_near": ("coarse_place", "coarse_near", "fine_near"),
     "all": PARTS,
     "fine": ("fine_place", "fine_near"),
     "place": ("coarse_place", "fine_place"),
 }
+FIRST, FIRST_OF_FEW = "coarse_and_fine_near", "place"  # of many normal pictures; of few
 MARGIN = 0.02  # of AUC on made-up defects
 
 Maps = dict[str, jax.Array]  # by part, `[B, rows, columns]` of the fine grid
