@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from mocca_jax import console
-from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
 from mocca_jax.export.artifact import export
 
 
@@ -24,9 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     takes = parser(__doc__)
     add_place(takes, "run", "workdir of a finished run, or its detector.npz", type=Path)
     add_place(takes, "output", "the file; it must not exist", type=Path)
-    takes.add_argument(
-        "--by", choices=BY, help="what decides: the score, or the map's largest value (default: the run's)"
-    )
+    add_by(takes)
     console.add_flags(takes)
     options = takes.parse_intermixed_args(arguments)
     console.set_up(options.verbosity)

@@ -34,7 +34,7 @@ import numpy as np
 from PIL import Image
 
 from mocca_jax import console
-from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
 from mocca_jax.data import cache, incoming, sources
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
@@ -54,9 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_place(takes, "input", "pictures, folders, films or patterns", many=True)
     takes.add_argument("--output", type=Path, help="a folder, made where it is absent, or a .csv or .json file")
     takes.add_argument("--alpha", type=float, help="share of good pictures that may be flagged (default: the run's)")
-    takes.add_argument(
-        "--by", choices=BY, help="what decides: the score, or the map's largest value (default: the run's)"
-    )
+    add_by(takes)
     takes.add_argument("--overlays", choices=("none", "flagged", "all"), default="none", help="which are drawn")
     console.add_flags(takes)
     options = takes.parse_intermixed_args(arguments)

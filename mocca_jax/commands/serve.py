@@ -27,7 +27,7 @@ import numpy as np
 
 import mocca_jax
 from mocca_jax import console
-from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
 from mocca_jax.data import cache, images
 from mocca_jax.detector import Detector, Findings
 from mocca_jax.errors import UserError
@@ -51,9 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
     add_place(takes, "run", "workdir of a finished run, or its detector.npz", type=Path)
-    takes.add_argument(
-        "--by", choices=BY, help="what decides: the score, or the map's largest value (default: the run's)"
-    )
+    add_by(takes)
     takes.add_argument("--host", default="127.0.0.1", help="address to listen to")
     takes.add_argument("--port", type=int, default=8000, help="port to listen to")
     for name, unit in (("megabytes", "of a body"), ("megapixels", "of a picture"), ("seconds", "for an answer")):

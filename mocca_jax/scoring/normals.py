@@ -1,7 +1,7 @@
 """The normal pictures of a run that scores by statistics: their features, the statistics of these, unseen distances.
 
-A picture that belongs to the normal ones, or was made from one of them, is compared with statistics that have not
-seen it: of many pictures in closed form (`places.distances`), of fewer than `MANY` by fitting on the other `FOLDS` - 1 parts.
+A picture that belongs to the normal ones, or was made from one of them, is compared with statistics that have not seen
+it: where there are many in closed form (`places.distances`), where fewer than `MANY` by fitting on the other folds.
 """
 
 from collections.abc import Iterator
