@@ -92,7 +92,8 @@ def test_scores_are_the_mean_of_the_layers_scores(finished):
     assert len(rows) == 120 and sum(int(r["label"]) for r in rows) == 60
     for row in rows:
         layers = [float(row[f"layer{j}"]) for j in range(4)]
-        assert float(row["score"]) == pytest.approx(np.mean(layers), rel=1e-5, abs=1e-6)
+        # Single precision rounds by 6e-8 of what is added up, at most three times, whatever is left of the sum.
+        assert float(row["score"]) == pytest.approx(np.mean(layers), abs=2e-7 * np.sum(np.abs(layers)))
 
 
 def test_a_finished_run_is_printed_again_and_not_touched(finished):

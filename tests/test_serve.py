@@ -61,7 +61,9 @@ def png(shape, seed):
 def test_many_requests_at_once_good_and_broken_get_each_their_own_answer(service, finished):
     address, _ = service
     bodies = [png((36, 40, 3), seed) for seed in range(20)]
-    wanted = Detector.load(finished / "object").examine([pixels for _, pixels in bodies])
+    detector = Detector.load(finished / "object")
+    wanted = detector.examine([pixels for _, pixels in bodies])
+    assert wanted.score.min() > 1.05 * detector.calibration.heldout.max()  # rounding decides nothing
     broken = {
         b"": 400,
         b"no picture": 400,

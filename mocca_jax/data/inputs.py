@@ -143,7 +143,9 @@ def contrast_normalize(raw: jax.Array) -> jax.Array:
     image = raw.astype(jnp.result_type(float)) / 255
     image = image - image.mean(axes, keepdims=True)
     size = jnp.abs(image).mean(axes, keepdims=True)
-    return image / jnp.where(size > 1e-6, size, 1)
+    # Of equal values the mean may be a little off: not the rounded differences say that an image is constant.
+    constant = raw.max(axes, keepdims=True) == raw.min(axes, keepdims=True)
+    return jnp.where(constant, 0, image / jnp.where(size > 1e-6, size, 1))
 
 
 def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tuple[int, int]:

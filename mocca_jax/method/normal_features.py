@@ -89,10 +89,14 @@ def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, own_me
     channels = len(covariance)
     covariance += RIDGE * np.trace(covariance) / channels * np.eye(channels)
     whiten = np.linalg.cholesky(np.linalg.inv(covariance))
-    return Normal(jnp.float32(mean), jnp.float32(whiten), jnp.ones((1, 1)))
+    return Normal(_floats(mean), _floats(whiten), jnp.ones((1, 1)))
 
 
 def _floored(total: np.ndarray, count: np.ndarray) -> jax.Array:
     seen = count > 0
     usual = np.where(seen, total / np.maximum(count, 1), 1.0)
-    return jnp.float32(usual + LEAST_USUAL * usual[seen].mean())
+    return _floats(usual + LEAST_USUAL * usual[seen].mean())
+
+
+def _floats(x: np.ndarray) -> jax.Array:
+    return jnp.asarray(x, jnp.result_type(float))

@@ -154,7 +154,7 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
                 place = np.s_[top : top + side, left : left + side]
                 total[place] += found
                 count[place] += 1
-            yield smoothed((total / count).astype(np.float32))
+            yield smoothed((total / count).astype(found.dtype))
 
     return maps
 
