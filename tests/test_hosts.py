@@ -41,6 +41,8 @@ def test_two_hosts_with_two_devices_compute_what_one_device_does(tmp_path, monke
     said_by(soak.start(tmp_path / "one", 1, SLOW, devices=1))
     first, second = said_by(soak.start(tmp_path / "two", 2, SLOW, devices=2))
     assert "2 host(s)" in first and "AUC" in first and "AUC" not in second
+    assert "one_class epoch 1/1: loss" in first and "epoch" not in second
+    assert [path.name for path in (tmp_path / "two/checkpoints").iterdir()] == ["final"]
     device = result(tmp_path / "two")["device"]
     assert (device["devices"], device["hosts"]) == (4, 2)
     np.testing.assert_allclose(scores_of(tmp_path / "two"), scores_of(tmp_path / "one"), rtol=1e-9)

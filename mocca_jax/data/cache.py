@@ -55,7 +55,9 @@ def _read(entry: Path) -> Arrays | None:
     if not files:
         return None
     try:
-        return {f.stem: np.load(f, mmap_mode="r", allow_pickle=False) for f in files}
+        found = {f.stem: np.load(f, mmap_mode="r", allow_pickle=False) for f in files}
+        logging.debug("decoded before: %s", entry)
+        return found
     except Exception as error:  # numpy's readers of damaged headers raise many kinds
         logging.warning("the cache entry %s is damaged (%s) and is made anew", entry, error)
         shutil.rmtree(entry, ignore_errors=True)

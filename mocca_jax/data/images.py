@@ -42,7 +42,7 @@ def decoded(
     Raises:
         UserError: files that cannot be read, all named; no room for the cache.
     """
-    sizes = cache.arrays(f"{name}-sizes-{cache.fingerprint(files)}", lambda: {"sizes": _sizes(name, files)})["sizes"]
+    sizes = cache.arrays(f"{name}-sizes-{cache.fingerprint(files)}", lambda: {"sizes": _sizes(files, name)})["sizes"]
     broken = [path for path, (rows, _) in zip(files, sizes, strict=True) if rows == 0]
     if broken and not skip:
         raise UserError(_broken_text(broken) + "\nMend or remove them, or pass --config.unreadable=skip.")
@@ -113,7 +113,7 @@ def load_rgb(path: Path | BinaryIO, most_pixels: int | None = None) -> Image.Ima
         return image.convert("RGB")
 
 
-def _sizes(name: str, files: Sequence[Path]) -> np.ndarray:
+def _sizes(files: Sequence[Path], name: str = "images") -> np.ndarray:
     """Rows and columns of each file `[N, 2]`; zeros where it cannot be decoded."""
 
     def sides(path: Path) -> tuple[int, int]:

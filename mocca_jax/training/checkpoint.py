@@ -62,6 +62,7 @@ class Checkpoints:
             if not self._manager.save(step, args=items):
                 raise OSError(f"a later one is there ({self._newest_text()})")
             self._manager.wait_until_finished()
+            logging.debug("saved step %d in %s", step, self.folder)
         except Exception as error:  # the storage library reports a full disk in several types
             raise UserError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}\n"

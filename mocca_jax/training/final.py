@@ -1,7 +1,7 @@
 """What is kept of a run that has ended: its state after the last stage, once, without the optimiser's part.
 
-It is all that evaluation needs, so that a result or a model file that was removed can be made again, and is about a
-twelfth of the checkpoints that training leaves. It is written before they are removed: one of the two is always whole.
+It is all that evaluation needs, so that a result or a model file that was removed can be made again, and is a tenth or
+less of the checkpoints that training leaves. It is written before they are removed: one of the two is always whole.
 """
 
 import shutil
