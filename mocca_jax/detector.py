@@ -22,7 +22,7 @@ from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.data.sets import folder
 from mocca_jax.errors import UserError
-from mocca_jax.method.threshold import Calibration, needed
+from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring import evaluate, maps
 from mocca_jax.scoring.evaluate import Findings
@@ -50,11 +50,12 @@ class Detector:
         decisive = content.map_heldout if by == "map" else content.heldout
         self.calibration = None
         if decisive is not None:
-            self.calibration = Calibration(decisive, self.config.alpha if alpha is None else alpha)
+            self.calibration = Calibration(decisive, self.config.alpha)
+            if alpha is not None:
+                self._decided(np.zeros(1), alpha)  # raises where too few are held out
+                self.calibration = Calibration(decisive, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
         self._maps = self._map_method() if self.map_scale else None
-        if alpha is not None:
-            self._decided(np.zeros(1), alpha)  # raises where too few are held out
 
     @classmethod
     def load(
@@ -104,7 +105,8 @@ class Detector:
 
     @property
     def alpha(self) -> float | None:
-        """At most this share of good pictures is flagged; None where nothing was held out."""
+        """At most this share of good pictures is flagged: the config's, or the smallest that the number of held-out ones
+        allows; None where nothing was held out."""
         return self.calibration.alpha if self.calibration else None
 
     def save(self, path: str | Path) -> None:
@@ -183,8 +185,7 @@ class Detector:
         """What follows from scores."""
         if self.calibration is None:
             return Findings(found.combined, found.layers, None, None)
-        enough = len(self.calibration.heldout) >= needed(self.alpha)
-        decided = self._decided(found.combined, None) if enough else None
+        decided = self._decided(found.combined, None)
         return Findings(found.combined, found.layers, self.calibration.p_values(found.combined), decided)
 
     def anomaly_map(self, pictures: Any) -> list[np.ndarray]:

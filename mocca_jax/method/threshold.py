@@ -56,12 +56,14 @@ class Calibration:
 
     Args:
         heldout: `[n]`, n at least 1.
-        alpha: at most this share of good samples may be flagged.
+        alpha: at most this share of good samples may be flagged. Where n is too small for it, `self.alpha` is the
+            smallest share that n allows, 1 / (n + 1).
     """
 
     def __init__(self, heldout: np.ndarray, alpha: float):
-        self.heldout, self.alpha = np.sort(np.asarray(heldout, np.float64)), alpha
+        self.heldout = np.sort(np.asarray(heldout, np.float64))
         self.threshold, self.promised = conformal_threshold(self.heldout, alpha)
+        self.alpha = max(alpha, 1 / (len(self.heldout) + 1))
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """See `p_values`."""

@@ -40,7 +40,7 @@ class Scores:
 class Findings:
     """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
 
-    `p_value [N]` and `anomalous [N]` are None where nothing was held out, `anomalous` too where too little was.
+    `p_value [N]` and `anomalous [N]` are None where nothing was held out.
     """
 
     score: np.ndarray
