@@ -105,8 +105,8 @@ class Detector:
 
     @property
     def alpha(self) -> float | None:
-        """At most this share of good pictures is flagged: the config's, or the smallest that the number of held-out ones
-        allows; None where nothing was held out."""
+        """At most this share of good pictures is flagged: the config's, or the smallest that as many held-out ones
+        allow; None where nothing was held out."""
         return self.calibration.alpha if self.calibration else None
 
     def save(self, path: str | Path) -> None:
