@@ -18,7 +18,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
+from scipy import linalg, ndimage
+from threadpoolctl import threadpool_limits
 
 FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
 TOWARDS_OF_FEW = 100  # pictures
@@ -44,13 +45,14 @@ class Sums:
     def add(self, features: np.ndarray) -> None:
         """Counts pictures `[N, P, D]`."""
         self.count += len(features)
-        for place, reference in enumerate(self.reference):  # one at a time: small enough for the cache
-            x = features[:, place].astype(np.float64) - reference
-            square = np.square(x).sum(1)
-            self.first[place] += x.sum(0)
-            self.second[place] += x.T @ x
-            self.third[place] += square @ x
-            self.fourth[place] += square @ square
+        with threadpool_limits(1):  # threads would wait for each other longer than they work
+            for place, reference in enumerate(self.reference):  # one at a time: small enough for the cache
+                x = features[:, place] - reference
+                square = np.square(x).sum(1)
+                self.first[place] += x.sum(0)
+                self.second[place] += x.T @ x
+                self.third[place] += square @ x
+                self.fourth[place] += square @ square
 
     def mean(self) -> np.ndarray:
         """`[P, D]`."""
@@ -137,11 +139,12 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     floor = FLOOR * np.trace(shared) / size
     least = (ROUNDING * np.sqrt(np.square(sums.mean()).mean())) ** 2 + np.finfo(np.float32).eps ** 2
     covariance[:, diagonal, diagonal] += least
-    root = np.linalg.inv(np.linalg.cholesky(shared + max(floor, least) * np.eye(size)))
+    root = _whitener(shared + max(floor, least) * np.eye(size))
     if settings.directions < size:  # random directions of the whitened space, scaled to keep lengths on average
         axes, _ = np.linalg.qr(np.random.default_rng(settings.seed).normal(size=(size, settings.directions)))
         root = axes.T @ root * np.sqrt(size / settings.directions)
-    whitener = np.stack([np.linalg.inv(np.linalg.cholesky(c)).astype(np.float32) for c in covariance])
+    with threadpool_limits(1):
+        whitener = np.stack([_whitener(c).astype(np.float32) for c in covariance])
     return Statistics(
         mean=sums.mean().astype(np.float32),
         whitener=whitener,
@@ -151,6 +154,14 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
     )
+
+
+def _whitener(covariance: np.ndarray) -> np.ndarray:
+    """The inverse of the lower Cholesky factor of `[D, D]`."""
+    inverse, fault = linalg.lapack.dtrtri(linalg.cholesky(covariance, lower=True, check_finite=False), lower=1)
+    if fault:
+        raise np.linalg.LinAlgError(f"a factor that cannot be inverted (place {fault})")
+    return inverse
 
 
 def _own(count: int, towards: float) -> float:
@@ -198,12 +209,13 @@ def _nearest(found: Statistics, z: jax.Array, grid: tuple[int, int], own: jax.Ar
     length = jnp.square(z).sum(-1)
     framed = jnp.pad(z.reshape(count, rows, columns, size), ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = [framed[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in BESIDE]
-    moved = jnp.stack(moved).reshape(len(BESIDE), count, rows * columns, size)
-    products = jnp.einsum("knpd,pmd->knpm", moved, found.bank)
-    squared = jnp.square(found.bank).sum(-1)[None, None] - 2 * products
+    moved = jnp.stack(moved).reshape(len(BESIDE) * count, rows * columns, size).transpose(1, 0, 2)
+    products = jnp.einsum("pqd,pmd->pqm", moved, found.bank)
+    squared = jnp.square(found.bank).sum(-1)[:, None] - 2 * products
     if own is not None:
-        squared = jnp.where((own[:, None] == found.pictures[None])[None, :, None], jnp.inf, squared)
-    least = squared.min(-1).reshape(len(BESIDE), count, rows, columns)
+        others = own[:, None] != found.pictures[None]
+        squared = jnp.where(jnp.tile(others, (len(BESIDE), 1))[None], squared, jnp.inf)
+    least = squared.min(-1).T.reshape(len(BESIDE), count, rows, columns)
     least = jnp.pad(least, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=jnp.inf)
     back = [least[k, :, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for k, (i, j) in enumerate(BESIDE)]
     nearest = jnp.stack(back).min(0).reshape(count, rows * columns) + length

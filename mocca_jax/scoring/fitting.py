@@ -84,8 +84,8 @@ class Fitted:
         whole = {"heldout": self.maps, "changed": self.made.maps_of_changed, "defects": self.made.maps}
         found = {}
         for name, of in whole.items():
-            some = spread(len(of), SHOWN)
-            found[name] = [maps.smoothed(np.asarray(placed.enlarged(of[n][None], *shape[:2]))[0]) for n in some]
+            large = placed.enlarged(of[spread(len(of), SHOWN)], *shape[:2])
+            found[name] = [maps.smoothed(one) for one in np.asarray(large)]
         return found
 
     def as_dict(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from mocca_jax.method import threshold as thresholds
 from mocca_jax.scoring import maps
 
 MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
+ENOUGH_PIXELS = 2e6  # of made-up defects, to choose by
 EXAMPLES = 16  # made-up defects whose maps are kept where there is no test set
 
 
@@ -101,7 +102,8 @@ def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures], 
     good = "changed" if "changed" in drawn else "heldout"
     found = drawn[good] + drawn["defects"]
     labels = np.repeat([0, 1], [len(drawn[good]), len(drawn["defects"])])
-    figures = measure(found, _masks(pictures[good]) + _masks(pictures["defects"])) | image_auc(found, labels)
+    masks = _masks(pictures[good]) + _masks(pictures["defects"])
+    figures = measure(found, masks, ENOUGH_PIXELS) | image_auc(found, labels)
     if good == "changed":
         threshold, _ = thresholds.conformal_threshold(_largest(drawn["heldout"]), alpha)
         figures["changed_flagged"] = float((_largest(drawn["changed"]) > threshold).mean())
@@ -126,13 +128,15 @@ def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
     return {"image_auc": metrics.evaluate(labels, _largest(found))["auc"]} if both else {}
 
 
-def measure(found: list[np.ndarray], masks: list[np.ndarray | None]) -> dict[str, float] | None:
+def measure(
+    found: list[np.ndarray], masks: list[np.ndarray | None], most: float = MOST_PIXELS
+) -> dict[str, float] | None:
     """Pixel AUROC and AUPRO of maps whose masks are known (not None); None where no pixel of these is anomalous."""
     known = [index for index, mask in enumerate(masks) if mask is not None]
     chosen_maps, chosen_masks = [found[i] for i in known], [masks[i] for i in known]
     if not any(mask.any() for mask in chosen_masks) or all(mask.all() for mask in chosen_masks):
         return None
-    step = math.ceil(math.sqrt(sum(mask.size for mask in chosen_masks) / MOST_PIXELS))
+    step = math.ceil(math.sqrt(sum(mask.size for mask in chosen_masks) / most))
     chosen_maps, chosen_masks = ([x[::step, ::step] for x in of] for of in (chosen_maps, chosen_masks))
     return {
         "pixel_auroc": metrics.pixel_auroc(chosen_maps, chosen_masks),
