@@ -98,7 +98,7 @@ class Statistics:
     mean: jax.Array
     whitener: jax.Array
     shared: jax.Array
-    bank: jax.Array
+    bank: jax.Array  # float32 values that float16 can hold
     pictures: jax.Array
     count: jax.Array
     weight: jax.Array
@@ -149,7 +149,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         mean=sums.mean().astype(np.float32),
         whitener=whitener,
         shared=root.astype(np.float32),
-        bank=np.einsum("mpd,ed->pme", bank, root, optimize=True).astype(np.float32),
+        bank=np.einsum("mpd,ed->pme", bank, root, optimize=True).astype(np.float16).astype(np.float32),
         pictures=np.asarray(pictures, np.int32),
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),

@@ -204,15 +204,32 @@ def _as_tree(statistics: placed.Placed | None) -> dict[str, Any]:
     if statistics is None:
         return {}
     grids = {
-        grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS}
+        grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS} | _packed(found)
         for grid, found in statistics.grids.items()
     }
     return vars(statistics) | {"grids": grids}
 
 
+def _packed(found: places.Statistics) -> dict[str, np.ndarray]:
+    """The large arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
+    whitener = np.asarray(found.whitener)
+    rows, columns = np.tril_indices(whitener.shape[-1])
+    return {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
+
+
+def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
+    places_, size = tree["mean"].shape
+    whitener = np.zeros((places_, size, size), np.float32)
+    rows, columns = np.tril_indices(size)
+    whitener[:, rows, columns] = tree["whitener"]
+    return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
+
+
 def _placed(tree: dict[str, Any]) -> placed.Placed:
     grids = {
-        grid: places.Statistics(**(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS}))
+        grid: places.Statistics(
+            **(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS} | _unpacked(found))
+        )
         for grid, found in tree["grids"].items()
     }
     return placed.Placed(**(tree | {"grids": grids}))
