@@ -85,6 +85,16 @@ def check_decoder(config, decodes: bool) -> None:
         raise ValueError(pretrained.no_decoder(config.encoder))
 
 
+def check_normalize(config) -> None:
+    """Raises ValueError where a pretrained encoder would get another input than it was trained on."""
+    wanted = getattr(network(config), "normalize", None)
+    if wanted and setting(config, "normalize") != wanted:
+        raise ValueError(
+            f"encoder = {config.encoder!r} was trained on inputs of normalize = {wanted!r}, not "
+            f"{setting(config, 'normalize')!r}"
+        )
+
+
 def use_rewrites(formulation: str) -> bool:
     """`"auto"`: the CPU's rewritten forms on a CPU, the readable ones on GPU and TPU."""
     return formulation == "rewritten" or (formulation == "auto" and jax.default_backend() == "cpu")

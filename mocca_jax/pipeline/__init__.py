@@ -66,6 +66,7 @@ def run(
         heads.make(config.head, config)
         maps.check(config)
         models.check_decoder(config, any(stage.decodes for stage in stages))
+        models.check_normalize(config)
         dataset = load(config)
         evaluate.built(config, dataset.inputs.shape)
     except ValueError as error:

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from absl import logging
 
-from mocca_jax import console, models
+from mocca_jax import console, models, weights
+from mocca_jax.config import setting
 from mocca_jax.data import batching
 from mocca_jax.training import final, handover, log, loop, parallel
 from mocca_jax.training import step as train
@@ -53,6 +54,10 @@ class Training:
         model = self.model(stage)
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
         variables = models.init_variables(model, shape, key, stage.method)
+        if config.encoder in weights.CONVERTERS:
+            loaded = weights.load(config.encoder, setting(config, "weights") or None, max(config.layers))
+            variables, count = handover.transfer_encoder(loaded.variables, variables)
+            logging.info("%s: %d arrays of %s", config.encoder, count, loaded.record.source)
         shapes = train.feature_shapes(model, variables, shape) if stage.has_centroids else {}
         return train.create_state(variables, self.optimizer(stage), shapes, key)
 

@@ -1,7 +1,7 @@
 """Scores and maps from statistics of features by place (`method/places.py`), on an encoder that nothing was trained on.
 
 Features of several layers are joined on two grids: `coarse`, cells of `config.cell` pixels, all of `config.layers`;
-`fine`, cells half as large, `setting(config, "fine_layers")`. Each grid gives two distances, so there are four maps, each in
+`fine`, cells half as large, `config.fine_layers`. Each grid gives two distances, so there are four maps, each in
 deviations from what is usual at its place; the run's weights make one map of them, and its largest value is the score.
 """
 
