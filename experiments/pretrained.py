@@ -1,11 +1,11 @@
-"""Command: the detector of pretrained features on real parts: all pictures and few, a lamp, what a run knows beforehand.
+"""Command: the detector of pretrained features on real parts: all pictures and few, lamps, what is known beforehand.
 
 python -m experiments.pretrained [--data=mvtec/bottle,piped] [--counts=0,5,20,50] [--seeds=0,1,2]
 python -m experiments.pretrained --table
 
-`--data` are folders below MOCCA_DATA_DIR, or folders of such; a count of 0 takes all good pictures, others are drawn by the
-seed. Rows go to experiments/results/pretrained.jsonl, finished ones are not computed again. Nothing is chosen by test
-labels: `chosen` was, on made-up defects, before a test picture was seen.
+`--data` are folders below MOCCA_DATA_DIR, or folders of such; a count of 0 takes all good pictures, others are drawn by
+the seed. Rows go to experiments/results/pretrained.jsonl, finished ones are not computed again. Nothing is chosen by
+test labels: `chosen` was, on made-up defects, before a test picture was seen.
 """
 
 import argparse

@@ -161,7 +161,10 @@ _PICTURES = {
 _MAPS = {
     "maps": several(
         "features", "positions", "scaled_positions", "gradient", "patches", "reconstruction", "statistics"
-    ).means("methods of anomaly maps to compare; the one that finds made-up defects on held-out images best is used"),
+    ).means(
+        "methods of anomaly maps to compare; the one that best tells made-up defects on held-out images from good ones "
+        "of a next day is used"
+    ),
     "map_stride": integer(1).means(
         "distance between the patches that a map of the method 'patches' is made of", "pixels"
     ),

@@ -60,8 +60,9 @@ def features(context: Context, raw: jax.Array, state: TrainState, statistics: St
     """
     layers, network = map_layers(context.config), models.network(context.config)
     found = 0.0
-    for layer, x in zip(layers, _activations(context, _variables(state), raw).values(), strict=True):
-        d = normal_features.distance(x, statistics[layer_name(layer)])
+    activations = _activations(context, _variables(state), raw)
+    for layer in layers:
+        d = normal_features.distance(activations[layer_name(layer)], statistics[layer_name(layer)])
         up, across = (
             _interpolation(raw.shape[1 + axis], d.shape[1 + axis], *network.cell_centre(layer)) for axis in (0, 1)
         )
@@ -217,7 +218,9 @@ def _fit(context: Context, fitted: Pictures, own_mean: bool, own_scale: bool) ->
             rows = chosen[start : start + size]
             raw = batching.filled(fitted.images[rows], parallel.padded(size, mesh))
             batch = {}
-            for layer, x in zip(layers, activations(variables, parallel.shard(raw, mesh)).values(), strict=True):
+            found = activations(variables, parallel.shard(raw, mesh))
+            for layer in layers:
+                x = found[layer_name(layer)]
                 real = _real_cells(fitted.sizes[rows], x.shape, *network.cell_centre(layer))
                 batch[layer_name(layer)] = x, parallel.shard(real, mesh)
             yield batch
