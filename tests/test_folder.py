@@ -244,10 +244,12 @@ def test_every_made_up_defect_changes_its_masked_pixels_and_few_others(rng):
     ramp = np.linspace(40, 200, 64)[:, None, None] + rng.normal(0, 10, (12, 1, 64, 3)) + np.zeros((12, 64, 64, 3))
     normal = ramp.clip(0, 255).astype(np.uint8)
     sizes = np.array([[64, 64]] * 11 + [[48, 64]])
-    damaged, masks = defects.paste(normal, sizes, seed=0)
+    damaged, masks, kinds = defects.paste(normal, sizes, seed=0)
     difference = np.abs(damaged.astype(int) - normal).max(-1)
-    np.testing.assert_array_equal(masks, difference > 8)
-    assert (masks.sum((1, 2)) >= 8).all() and masks.mean() < 0.1
-    assert not masks[11, 48:].any()
+    np.testing.assert_array_equal(masks, difference > defects.VISIBLE)
+    assert (masks.sum((1, 2)) >= 4).all() and masks.mean() < 0.1
+    assert (difference > 0).mean() < 0.15
+    assert not masks[11, 48:].any() and not difference[11, 48:].any()
+    assert len(kinds) == 12 and {*kinds} <= {*defects.KINDS}
     np.testing.assert_array_equal(defects.paste(normal, sizes, seed=0)[0], damaged)
     assert (defects.paste(normal, sizes, seed=1)[0] != damaged).any()
