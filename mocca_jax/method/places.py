@@ -23,7 +23,10 @@ from scipy import ndimage
 FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
 TOWARDS_OF_FEW = 100  # pictures
 ROUNDING = 1e-4  # of features, relative: nothing is told from less, also where all pictures are alike
+CANCELLED = 1e-5  # of a feature's squared length: smaller squared distances between features are rounding
+LEAST_DEVIATION = 0.01  # of a distance over normal pictures: less is rounding, where all pictures are alike
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
+PRECISE = jax.lax.Precision.HIGHEST  # some devices multiply float32 with fewer digits otherwise
 BESIDE = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
 
 
@@ -89,8 +92,9 @@ class Statistics:
 
     `mean [P, D]`; `whitener [P, D, D]`, lower triangular: its product with a deviation has the length of the
     Mahalanobis distance; `shared [d, D]` whitens by the covariance of all places and keeps d directions; `bank
-    [P, M, d]`: whitened features of M normal pictures, `pictures [M]` their numbers; `count` of normal pictures;
-    `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer product.
+    [P, M, d]`: features of M normal pictures less their place's mean, whitened, `pictures [M]` their numbers; `count`
+    of normal pictures; `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer
+    product.
     """
 
     mean: jax.Array
@@ -146,7 +150,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         mean=sums.mean().astype(np.float32),
         whitener=whitener,
         shared=root.astype(np.float32),
-        bank=np.einsum("mpd,ed->pme", bank, root, optimize=True).astype(np.float32),
+        bank=np.einsum("mpd,ed->pme", bank - sums.mean(), root, optimize=True).astype(np.float32),
         pictures=np.asarray(pictures, np.int32),
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
@@ -182,32 +186,34 @@ def distances(
         weight = found.weight[None]
         left = jnp.maximum(1 - weight * alone, LEAST)
         place = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
-    return {"place": jnp.sqrt(place), "near": _nearest(found, x @ found.shared.T, grid, own)}
+    return {"place": jnp.sqrt(place), "near": _nearest(found, x, grid, own)}
 
 
 def _whitened(found: Statistics, x: jax.Array) -> jax.Array:
-    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener)
+    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener, precision=PRECISE)
 
 
-def _nearest(found: Statistics, z: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
+def _nearest(found: Statistics, x: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
     """Distance `[N, P]` to the nearest in the bank, at the same place or one beside it.
 
-    The pictures are moved over the bank, which is large and stays.
+    The pictures are moved over the bank, which is large and stays. Both are told from the mean of the bank's place: a
+    squared distance is a difference of squares, and these must not be much larger than it.
     """
+    z, centre = (jnp.matmul(of, found.shared.T, precision=PRECISE) for of in (x, found.mean))
     count, (rows, columns), size = z.shape[0], grid, z.shape[-1]
-    length = jnp.square(z).sum(-1)
     framed = jnp.pad(z.reshape(count, rows, columns, size), ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = [framed[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in BESIDE]
-    moved = jnp.stack(moved).reshape(len(BESIDE), count, rows * columns, size)
-    products = jnp.einsum("knpd,pmd->knpm", moved, found.bank)
+    moved = jnp.stack(moved).reshape(len(BESIDE), count, rows * columns, size) - centre[None, None]
+    length = jnp.square(moved).sum(-1)
+    products = jnp.einsum("knpd,pmd->knpm", moved, found.bank, precision=PRECISE)
     squared = jnp.square(found.bank).sum(-1)[None, None] - 2 * products
     if own is not None:
         squared = jnp.where((own[:, None] == found.pictures[None])[None, :, None], jnp.inf, squared)
-    least = squared.min(-1).reshape(len(BESIDE), count, rows, columns)
+    least = jnp.maximum(squared.min(-1) + length, CANCELLED * length)
+    least = least.reshape(len(BESIDE), count, rows, columns)
     least = jnp.pad(least, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=jnp.inf)
     back = [least[k, :, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for k, (i, j) in enumerate(BESIDE)]
-    nearest = jnp.stack(back).min(0).reshape(count, rows * columns) + length
-    return jnp.sqrt(jnp.maximum(nearest, 0))
+    return jnp.sqrt(jnp.stack(back).min(0).reshape(count, rows * columns))
 
 
 def usual(unseen: np.ndarray, grid: tuple[int, int]) -> Usual:
@@ -224,8 +230,8 @@ def usual(unseen: np.ndarray, grid: tuple[int, int]) -> Usual:
     unseen = unseen.astype(np.float64)
     mean = own * spread(unseen.mean(0)) + (1 - own) * unseen.mean()
     variance = own * spread(unseen.var(0)) + (1 - own) * unseen.var()
-    least = max(np.finfo(np.float32).eps * abs(unseen.mean()), np.finfo(np.float32).tiny)
-    return Usual(mean.astype(np.float32), np.maximum(np.sqrt(variance), least).astype(np.float32))
+    deviation = np.maximum(np.sqrt(variance), max(LEAST_DEVIATION, np.finfo(np.float32).eps * abs(unseen.mean())))
+    return Usual(mean.astype(np.float32), deviation.astype(np.float32))
 
 
 def standardized(found: Statistics, distance: dict[str, jax.Array]) -> dict[str, jax.Array]:

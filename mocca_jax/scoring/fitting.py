@@ -80,11 +80,11 @@ class Fitted:
         )
 
     def pixel_maps(self, shape: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
-        """Maps at the size of pictures, of at most `SHOWN` each: `{split: [[H, W], ...]}`."""
+        """Maps at the size of pictures, `{split: [[H, W], ...]}`; of the normal ones at most `SHOWN`."""
         whole = {"heldout": self.maps, "changed": self.made.maps_of_changed, "defects": self.made.maps}
         found = {}
         for name, of in whole.items():
-            some = spread(len(of), SHOWN)
+            some = spread(len(of), SHOWN if name == "heldout" else len(of))
             found[name] = [maps.smoothed(np.asarray(placed.enlarged(of[n][None], *shape[:2]))[0]) for n in some]
         return found
 

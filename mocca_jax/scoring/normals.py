@@ -190,9 +190,10 @@ class Normals:
         """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
         size, count = self.config.batch_size, len(jax.tree.leaves(arrays)[0])
         padded = parallel.padded(size, self.mesh)
+        own = parallel.own_rows(padded, self.mesh)
         for start in range(0, count, size):
             stop = min(start + size, count)
-            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded), arrays)
+            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
             found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
             yield {name: values[: stop - start] for name, values in found.items()}
 
