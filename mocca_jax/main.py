@@ -65,6 +65,8 @@ def _found(word: str) -> str:
     if flag not in ("--config", "-config") or not equals:
         return word
     name, colon, presets = spec.partition(":")
+    if Path(name).is_file():
+        return word
     return f"{flag}={files.find(name)}{colon}{presets}"
 
 

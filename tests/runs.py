@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mocca_jax import pipeline
+from mocca_jax.commands import example
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke as smoke_config
 
@@ -19,7 +20,7 @@ def save(path, shape=(40, 40, 3), seed=0, mode=None):
     (image.convert(mode) if mode else image).save(path)
 
 
-def small(folder, kind="object", **changes):
+def small(folder, kind="mocca", **changes):
     """The config of a folder, at 32 pixels; patches of 16."""
     config = folder_config.get_config(kind)
     config.data_dir = str(folder)
@@ -47,6 +48,31 @@ def quick(folder, kind, **changes):
     return config
 
 
+def washers(folder, normal=24, test=8):
+    """Washers, see `mocca example`: good ones, and a test set of good ones and of some with a square stuck on."""
+    rng = np.random.default_rng(0)
+    for kind, count in (("train/good", normal), ("test/good", test), ("test/square", test)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            picture = np.array(example.part(rng)[0])
+            if kind == "test/square":
+                mask = np.zeros(picture.shape[:2], np.uint8)
+                top, left = rng.integers(30, 100, 2)
+                mask[top : top + 30, left : left + 30] = 255
+                picture[mask > 0] = (200, 40, 40)
+                (folder / "ground_truth/square").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(folder / f"ground_truth/square/{number}_mask.png")
+            Image.fromarray(picture).save(folder / f"{kind}/{number}.png")
+
+
+def untrained(folder, **changes):
+    """A run that trains nothing, at 64 pixels."""
+    config = folder_config.get_config("pretrained")
+    config.data_dir = str(folder)
+    config.update(resize=64, overlays=2, **changes)
+    return config
+
+
 def clip():
     """The smoke config of videos."""
     return smoke_config.get_config("clip")
@@ -54,7 +80,7 @@ def clip():
 
 def make_all(parts, folder):
     """Finished runs `object`, `texture` and `clip` in `folder`; processes that want them at once share the work."""
-    configs = {"object": quick(parts, "object"), "texture": quick(parts, "texture"), "clip": clip()}
+    configs = {"object": quick(parts, "mocca"), "texture": quick(parts, "texture"), "clip": clip()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
         for others in (fcntl.LOCK_NB, 0):  # first what no other process is making, then all

@@ -33,7 +33,7 @@ def scores_in(path):
 def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(finished / kind, moved)
-    detector = Detector.load(moved)
+    detector = Detector.load(moved, by="score")
     names, wanted, rows = scores_in(finished / kind / results.SCORES["test"])
     files = [parts / name for name in names]
     found = detector.examine(files)
@@ -47,6 +47,12 @@ def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tm
     )
     largest = [values.max() for values in detector.anomaly_map(files)]
     np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)
+    decision = whole.read_json(moved / "result.json")["decision"]
+    followed = Detector.load(moved)
+    assert followed.by == decision["by"]
+    assert followed.calibration.threshold == pytest.approx(decision["threshold"], rel=1e-6)
+    column = "score" if decision["by"] == "score" else "map_largest"
+    np.testing.assert_allclose(followed.score(files), [float(row[column]) for row in rows], rtol=1e-3)
 
 
 def test_the_map_can_decide_instead_of_the_score(finished, parts):
@@ -106,11 +112,12 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
     frames = split.images.frames[int(split.images.starts[0]) :][:length]
     found = detector.examine(list(frames))
     # Both terms agree and the score is their sum, in units of their spread, where rounding is no longer small.
-    written = {name: np.array([float(row[name]) for row in rows]) for name in detector.scale}
+    scale = detector.content.scale
+    written = {name: np.array([float(row[name]) for row in rows]) for name in scale}
     for name, term in written.items():
         np.testing.assert_allclose(found.layers[name], term[:length], rtol=1e-4)
     for score, parts in ((found.score, found.layers), (wanted, written)):
-        terms = [(parts[name] - mean) / spread for name, (mean, spread) in detector.scale.items()]
+        terms = [(parts[name] - mean) / spread for name, (mean, spread) in scale.items()]
         np.testing.assert_allclose(score, sum(terms), rtol=1e-9, atol=1e-9)
     with pytest.raises(UserError, match="a video of 5 frames; this model looks at clips of 8"):
         detector.score(list(frames[:5]))
@@ -125,7 +132,7 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
 
 
 def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
-    config = quick("", "object")
+    config = quick("", "mocca")
     pictures = rng.integers(0, 256, (24, 32, 32, 3), np.uint8)
     detector = Detector.fit(pictures, config, tmp_path / "run")
     assert np.isfinite(detector.score(pictures[:3])).all()
@@ -135,7 +142,7 @@ def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
 
 
 def test_fit_on_a_folder_without_a_workdir_keeps_nothing(parts):
-    detector = Detector.fit(parts / "train/good", quick(parts, "object", maps=()))
+    detector = Detector.fit(parts / "train/good", quick(parts, "mocca", maps=()))
     assert detector.alpha == 0.1 and len(detector.calibration.heldout) == 20
     with pytest.raises(UserError, match="no anomaly maps"):
         detector.anomaly_map(np.zeros((32, 32, 3), np.uint8))
@@ -212,7 +219,7 @@ def test_runs_that_cannot_be_loaded_say_why(finished, tmp_path):
 def test_a_finished_run_without_its_model_file_makes_it_again(finished, parts, tmp_path):
     shutil.copytree(finished / "object", tmp_path / "run")
     (tmp_path / "run/detector.npz").unlink()
-    pipeline.run(quick(parts, "object"), tmp_path / "run")
+    pipeline.run(quick(parts, "mocca"), tmp_path / "run")
     assert Detector.load(tmp_path / "run").digest == Detector.load(finished / "object").digest
 
 

@@ -134,10 +134,10 @@ def tiny(folder, kind, **changes):
         ("texture", "features"),
         ("texture", "patches"),
         ("texture", "gradient"),
-        ("object", "features"),
-        ("object", "positions"),
-        ("object", "scaled_positions"),
-        ("object", "gradient"),
+        ("mocca", "features"),
+        ("mocca", "positions"),
+        ("mocca", "scaled_positions"),
+        ("mocca", "gradient"),
     ],
 )
 def test_maps_have_their_pictures_sizes_whatever_the_devices(double, parts, kind, name):  # noqa: F811
@@ -155,7 +155,7 @@ def test_maps_have_their_pictures_sizes_whatever_the_devices(double, parts, kind
 
 
 def test_the_map_of_features_is_high_where_a_picture_was_changed(parts):  # noqa: F811
-    of, dataset = context(tiny(parts, "object"), parallel.make_mesh())
+    of, dataset = context(tiny(parts, "mocca"), parallel.make_mesh())
     fitted = dataset.train.pictures
     damaged = np.array(fitted.images[np.arange(2)])
     damaged[:, 8:16, 20:28] = 255
@@ -184,12 +184,12 @@ def test_patches_of_one_score_give_an_even_map(parts, monkeypatch):  # noqa: F81
 )
 def test_methods_that_cannot_work_are_refused_before_training(parts, tmp_path, change, message):  # noqa: F811
     with pytest.raises(UserError, match=message):
-        pipeline.run(tiny(parts, "object", **change), tmp_path / "run")
+        pipeline.run(tiny(parts, "mocca", **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noqa: F811
-    config = tiny(parts, "object", maps=("features", "positions"), overlays=1, stages=("one_class",))
+    config = tiny(parts, "mocca", maps=("features", "positions"), overlays=1, stages=("one_class",))
     config.one_class.epochs = 0
     result = pipeline.run(config, tmp_path / "run")["maps"]
     found = result["candidates"]
@@ -206,7 +206,7 @@ def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noq
 
 def test_a_method_that_takes_another_lamp_for_an_anomaly_loses(parts, monkeypatch):  # noqa: F811
     """One method knows the masks and has a loud pixel on every next-day image; the other knows half of each mask."""
-    of, dataset = context(tiny(parts, "object", maps=("features", "positions"), alpha=0.3), parallel.make_mesh())
+    of, dataset = context(tiny(parts, "mocca", maps=("features", "positions"), alpha=0.3), parallel.make_mesh())
 
     def drawn(name):
         def method(pictures):

@@ -12,8 +12,6 @@ in float64 on the host; sums over pictures add, so any batches and any number of
 the statistics have seen is scored as if they had not, in closed form: `own` and `base` below.
 """
 
-from typing import NamedTuple
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -22,9 +20,12 @@ from scipy import linalg, ndimage
 from threadpoolctl import threadpool_limits
 
 FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
-TOWARDS_OF_FEW = 100  # pictures
+HALF, HALF_OF_FEW = 70, 100  # pictures at which a place's own covariance counts as much as the shared one
 ROUNDING = 1e-4  # of features, relative: nothing is told from less, also where all pictures are alike
+CANCELLED = 1e-5  # of a feature's squared length: smaller squared distances between features are rounding
+LEAST_DEVIATION = 0.01  # of a distance over normal pictures: less is rounding, where all pictures are alike
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
+PRECISE = jax.lax.Precision.HIGHEST  # some devices multiply float32 with fewer digits otherwise
 BESIDE = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
 
 
@@ -90,8 +91,8 @@ class Statistics:
     """Of one grid of places.
 
     `mean [P, D]`; `whitener [P, D, D]`, lower triangular: its product with a deviation has the length of the
-    Mahalanobis distance; `shared [d, D]` whitens by the covariance of all places and keeps d directions; `bank
-    [P, M, d]`: whitened features of M normal pictures, `pictures [M]` their numbers; `count` of normal pictures;
+    Mahalanobis distance; `shared [D, D]` whitens by the covariance of all places; `bank [P, M, D]`: features of M
+    normal pictures less their place's mean, whitened, `pictures [M]` their numbers; `count` of normal pictures;
     `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer product.
     """
 
@@ -106,16 +107,7 @@ class Statistics:
     near: Usual | None = None
 
 
-class Settings(NamedTuple):
-    """`towards`: pictures at which a place's own covariance counts as much as the shared one; `directions` that
-    neighbours are compared in, at most; `seed` of those directions."""
-
-    towards: float = 70.0
-    directions: int = 64
-    seed: int = 0
-
-
-def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray, settings: Settings) -> Statistics:
+def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray) -> Statistics:
     """The statistics of normal pictures, not yet standardised.
 
     Args:
@@ -124,14 +116,13 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
             features; directions in which it moves them count less.
         bank: `[M, P, D]`, features of some of them.
         pictures: `[M]`: their numbers.
-        settings: see `Settings`.
     """
     covariance, count = sums.covariance(), sums.count
     size = covariance.shape[1]
     shrinkage = sums.shrinkage(covariance)
     variance = np.einsum("pdd->p", covariance) / size
     shared = covariance.mean(0) * (count / max(count - 1, 1)) + nuisance.mean(0)
-    own = _own(count, settings.towards)
+    own = _own(count)
     covariance *= (own * (1 - shrinkage))[:, None, None]
     diagonal = np.arange(size)
     covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]
@@ -140,16 +131,13 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     least = (ROUNDING * np.sqrt(np.square(sums.mean()).mean())) ** 2 + np.finfo(np.float32).eps ** 2
     covariance[:, diagonal, diagonal] += least
     root = _whitener(shared + max(floor, least) * np.eye(size))
-    if settings.directions < size:  # random directions of the whitened space, scaled to keep lengths on average
-        axes, _ = np.linalg.qr(np.random.default_rng(settings.seed).normal(size=(size, settings.directions)))
-        root = axes.T @ root * np.sqrt(size / settings.directions)
     with threadpool_limits(1):
         whitener = np.stack([_whitener(c).astype(np.float32) for c in covariance])
     return Statistics(
         mean=sums.mean().astype(np.float32),
         whitener=whitener,
         shared=root.astype(np.float32),
-        bank=np.einsum("mpd,ed->pme", bank, root, optimize=True).astype(np.float16).astype(np.float32),
+        bank=np.einsum("mpd,ed->pme", bank - sums.mean(), root, optimize=True).astype(np.float16).astype(np.float32),
         pictures=np.asarray(pictures, np.int32),
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
@@ -164,9 +152,9 @@ def _whitener(covariance: np.ndarray) -> np.ndarray:
     return inverse
 
 
-def _own(count: int, towards: float) -> float:
+def _own(count: int) -> float:
     """How much a place's own covariance counts, in [0, 1), against the one that all share."""
-    few, many = count / (count + TOWARDS_OF_FEW), count**3 / (count**3 + towards**3)
+    few, many = count / (count + HALF_OF_FEW), count**3 / (count**3 + HALF**3)
     return max(few, many) if count > 1 else 0.0
 
 
@@ -193,33 +181,36 @@ def distances(
         weight = found.weight[None]
         left = jnp.maximum(1 - weight * alone, LEAST)
         place = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
-    return {"place": jnp.sqrt(place), "near": _nearest(found, x @ found.shared.T, grid, own)}
+    return {"place": jnp.sqrt(place), "near": _nearest(found, x, grid, own)}
 
 
 def _whitened(found: Statistics, x: jax.Array) -> jax.Array:
-    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener)
+    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener, precision=PRECISE)
 
 
-def _nearest(found: Statistics, z: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
+def _nearest(found: Statistics, x: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
     """Distance `[N, P]` to the nearest in the bank, at the same place or one beside it.
 
-    The pictures are moved over the bank, which is large and stays.
+    The pictures are moved over the bank, which is large and stays. Both are told from the mean of the bank's place: a
+    squared distance is a difference of squares, and these must not be much larger than it.
     """
+    z, centre = (jnp.matmul(of, found.shared.T, precision=PRECISE) for of in (x, found.mean))
     count, (rows, columns), size = z.shape[0], grid, z.shape[-1]
-    length = jnp.square(z).sum(-1)
     framed = jnp.pad(z.reshape(count, rows, columns, size), ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = [framed[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in BESIDE]
-    moved = jnp.stack(moved).reshape(len(BESIDE) * count, rows * columns, size).transpose(1, 0, 2)
-    products = jnp.einsum("pqd,pmd->pqm", moved, found.bank)
+    moved = jnp.stack(moved).reshape(len(BESIDE) * count, rows * columns, size) - centre[None]
+    moved = moved.transpose(1, 0, 2)
+    products = jnp.einsum("pqd,pmd->pqm", moved, found.bank, precision=PRECISE)
     squared = jnp.square(found.bank).sum(-1)[:, None] - 2 * products
     if own is not None:
         others = own[:, None] != found.pictures[None]
         squared = jnp.where(jnp.tile(others, (len(BESIDE), 1))[None], squared, jnp.inf)
-    least = squared.min(-1).T.reshape(len(BESIDE), count, rows, columns)
+    length = jnp.square(moved).sum(-1)
+    least = jnp.maximum(squared.min(-1) + length, CANCELLED * length)
+    least = least.T.reshape(len(BESIDE), count, rows, columns)
     least = jnp.pad(least, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=jnp.inf)
     back = [least[k, :, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for k, (i, j) in enumerate(BESIDE)]
-    nearest = jnp.stack(back).min(0).reshape(count, rows * columns) + length
-    return jnp.sqrt(jnp.maximum(nearest, 0))
+    return jnp.sqrt(jnp.stack(back).min(0).reshape(count, rows * columns))
 
 
 def usual(unseen: np.ndarray, grid: tuple[int, int]) -> Usual:
@@ -236,8 +227,8 @@ def usual(unseen: np.ndarray, grid: tuple[int, int]) -> Usual:
     unseen = unseen.astype(np.float64)
     mean = own * spread(unseen.mean(0)) + (1 - own) * unseen.mean()
     variance = own * spread(unseen.var(0)) + (1 - own) * unseen.var()
-    least = max(np.finfo(np.float32).eps * abs(unseen.mean()), np.finfo(np.float32).tiny)
-    return Usual(mean.astype(np.float32), np.maximum(np.sqrt(variance), least).astype(np.float32))
+    deviation = np.maximum(np.sqrt(variance), max(LEAST_DEVIATION, np.finfo(np.float32).eps * abs(unseen.mean())))
+    return Usual(mean.astype(np.float32), deviation.astype(np.float32))
 
 
 def standardized(found: Statistics, distance: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -53,8 +53,9 @@ def finish(run: Ended) -> dict[str, Any]:
     normals = scores["heldout"].combined if "heldout" in scores else None
     for name, path in results.SCORES.items():
         if name in scores:
-            split = getattr(dataset, name)
-            results.write_scores(run.workdir / path, split, scores[name], normals, localized.largest.get(name))
+            split, largest = getattr(dataset, name), localized.largest.get(name)
+            largest = largest if largest is not None and len(largest) == len(split.samples) else None  # of some only
+            results.write_scores(run.workdir / path, split, scores[name], normals, largest)
     result = {
         **outcome.compose(config, dataset, run.trained, scores, localized),
         "transferred_arrays": run.trained.transferred,

@@ -80,11 +80,12 @@ class Fitted:
         )
 
     def pixel_maps(self, shape: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
-        """Maps at the size of pictures, of at most `SHOWN` each: `{split: [[H, W], ...]}`."""
+        """Maps at the size of pictures, `{split: [[H, W], ...]}`; of the normal ones at most `SHOWN`."""
         whole = {"heldout": self.maps, "changed": self.made.maps_of_changed, "defects": self.made.maps}
         found = {}
         for name, of in whole.items():
-            large = placed.enlarged(of[spread(len(of), SHOWN)], *shape[:2])
+            some = spread(len(of), SHOWN if name == "heldout" else len(of))
+            large = placed.enlarged(of[some], *shape[:2])
             found[name] = [maps.smoothed(one) for one in np.asarray(large)]
         return found
 

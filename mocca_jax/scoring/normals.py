@@ -167,8 +167,7 @@ class Normals:
             yield grid, sums[grid], np.concatenate(bank[grid]), banked
 
     def _fitted(self, summed: list[tuple[str, places.Sums, np.ndarray, np.ndarray]]) -> Grids:
-        settings = places.Settings(seed=self.config.split_seed)
-        return {grid: places.fit(sums, self._nuisance[grid], bank, who, settings) for grid, sums, bank, who in summed}
+        return {grid: places.fit(sums, self._nuisance[grid], bank, who) for grid, sums, bank, who in summed}
 
     def _lit(self) -> dict[str, np.ndarray]:
         """By grid `[P, D, D]`: the mean outer product of what other lamps change in the features."""
@@ -190,9 +189,10 @@ class Normals:
         """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
         size, count = self.config.batch_size, len(jax.tree.leaves(arrays)[0])
         padded = parallel.padded(size, self.mesh)
+        own = parallel.own_rows(padded, self.mesh)
         for start in range(0, count, size):
             stop = min(start + size, count)
-            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded), arrays)
+            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
             found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
             yield {name: values[: stop - start] for name, values in found.items()}
 
