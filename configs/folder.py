@@ -25,7 +25,9 @@ PRESETS = {name: preset for name, preset in mvtec.PRESETS.items() if name != "pr
 def get_config(spec: str = "pretrained") -> ConfigDict:
     kind, chosen = presets.split(spec, "configs/folder.py", KINDS, PRESETS)
     if kind == "pretrained" and chosen:
-        raise ValueError(f"the presets {', '.join(chosen)} are of kinds that train: name one, as in mocca,{chosen[0]}")
+        raise ValueError(
+            f"{', '.join(chosen)} is for kinds that train: name one, as in configs/folder.py:mocca,{','.join(chosen)}"
+        )
     config = mvtec.base("object" if kind in ("pretrained", "mocca") else kind)
     if kind == "pretrained":
         mvtec.PRESETS["pretrained"](config)

@@ -22,6 +22,9 @@ KINDS = {  # the first is what `quick` alone means
 
 def get_config(spec: str = "grid") -> ConfigDict:
     category, chosen = presets.split(spec, "configs/mvtec.py", KINDS, PRESETS)
+    if "pretrained" in chosen and len(chosen) > 1:
+        others = ", ".join(name for name in chosen if name != "pretrained")
+        raise ValueError(f"configs/mvtec.py: pretrained trains nothing; it goes without {others}")
     kind = "texture" if category in TEXTURES else "rotatable" if category in ROTATABLE else "object"
     config = base(kind)
     config.data = "mvtec"

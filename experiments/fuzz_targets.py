@@ -95,7 +95,7 @@ def _finished() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="mocca-fuzz-run-"))
     for i in range(24):
         _noise(folder / f"parts/train/good/{i}.png")
-    config = folder_config.get_config("object")
+    config = folder_config.get_config("mocca")
     config.update(data_dir=str(folder / "parts"), resize=16, encoder="lenet", head="mean", layers=(1, 2), code_size=8)
     config.update(heldout_fraction=0.5, batch_size=8, maps=(), alpha=0.1)
     config.reconstruction.epochs = config.one_class.epochs = 1

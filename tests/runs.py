@@ -19,7 +19,7 @@ def save(path, shape=(40, 40, 3), seed=0, mode=None):
     (image.convert(mode) if mode else image).save(path)
 
 
-def small(folder, kind="object", **changes):
+def small(folder, kind="mocca", **changes):
     """The config of a folder, at 32 pixels; patches of 16."""
     config = folder_config.get_config(kind)
     config.data_dir = str(folder)
@@ -54,7 +54,7 @@ def clip():
 
 def make_all(parts, folder):
     """Finished runs `object`, `texture` and `clip` in `folder`; processes that want them at once share the work."""
-    configs = {"object": quick(parts, "object"), "texture": quick(parts, "texture"), "clip": clip()}
+    configs = {"object": quick(parts, "mocca"), "texture": quick(parts, "texture"), "clip": clip()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOCCA_CACHE_DIR", str(folder / "cache"))
         for others in (fcntl.LOCK_NB, 0):  # first what no other process is making, then all

@@ -26,10 +26,15 @@ from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
 
 NAMES = ["cifar10", "digits", "folder", "mvtec", "smoke", "video", "video_synthetic"]
+KIND_OF_PRESETS = {"folder": "mocca,"}  # where presets do not go with the default kind
 SPECS = [
-    ":".join(filter(None, (name, word)))
+    ":".join(filter(None, (name, words)))
     for name in NAMES
-    for word in ("", *kinds_of(files.read(name)), *presets_of(files.read(name)))
+    for words in (
+        "",
+        *kinds_of(files.read(name)),
+        *(KIND_OF_PRESETS.get(name, "") + preset for preset in presets_of(files.read(name))),
+    )
 ]
 
 
@@ -63,7 +68,8 @@ def test_every_field_of_every_config_has_a_meaning(spec):
     shown = [name for _, values in command.grouped(config) for name in values]
     nested = [name for name in config if isinstance(config[name], ConfigDict)]
     present = [n for n in config if n not in nested] + [f"{n}.{field}" for n in nested for field in config[n]]
-    assert sorted(shown) == sorted(present) == sorted(known)
+    assert sorted(shown) == sorted(present)
+    assert len(present) == len({*present}) and {*present} <= {*known} <= {*present, *configs.LATER}
     assert [name for name in known if not known[name].meaning or not known[name].allowed] == []
 
 
@@ -114,7 +120,15 @@ def test_every_kind_and_preset_says_what_it_is(name):
         ("elsewhere/folder.py", "there is no config file 'elsewhere/folder.py'; did you mean 'folder'?"),
         ("folder:textur", "configs/folder.py has no 'textur'; did you mean 'texture'?"),
         ("folder:texture,quik", "configs/folder.py has no 'quik'; did you mean 'quick'?"),
-        ("folder:texture,object", "configs/folder.py is one of object, rotatable, texture, not texture and object"),
+        ("folder:texture,mocca", "configs/folder.py is one of pretrained, mocca, rotatable, texture, not texture and"),
+        ("folder:object", "configs/folder.py has no 'object'; kinds: pretrained, mocca, rotatable, texture; presets:"),
+        ("folder:quick", "quick is for kinds that train: name one, as in configs/folder.py:mocca,quick"),
+        (
+            "folder:pretrained,paper,quick",
+            "paper, quick is for kinds that train: name one, as in configs/folder.py:moc",
+        ),
+        ("mvtec:grid,quick,pretrained", "configs/mvtec.py: pretrained trains nothing; it goes without quick"),
+        ("mvtec:pretrained,paper,quick", "configs/mvtec.py: pretrained trains nothing; it goes without paper, quick"),
         ("mvtec:gird", "configs/mvtec.py has no 'gird'; did you mean 'grid'?"),
         ("cifar10:deep_svd", "configs/cifar10.py has no 'deep_svd'; did you mean 'deep_svdd'?"),
         ("smoke:clips", "configs/smoke.py has no 'clips'; did you mean 'clip'?"),
@@ -131,7 +145,17 @@ def test_a_mistyped_config_gets_the_nearest(spec, said):
 
 def test_a_preset_alone_goes_with_the_default_kind():
     assert files.load("mvtec:quick").category == files.load("mvtec").category
-    assert files.load("folder:quick").patch == files.load("folder").patch == 0
+    assert files.load("cifar10:quick").normal_class == files.load("cifar10").normal_class
+
+
+def test_of_a_folder_nothing_is_trained_unless_a_kind_that_trains_is_named():
+    alone, named, paper = (files.load(spec) for spec in ("folder", "folder:pretrained", "folder:mocca"))
+    assert configs.digest(alone) == configs.digest(named)
+    assert alone.stages == () and alone.score == "statistics" and "one_class" not in alone
+    assert paper.stages == ("reconstruction", "one_class") and paper.score == "distance" and paper.patch == 0
+    assert configs.as_dict(files.load("folder:mocca,quick")).keys() == configs.as_dict(paper).keys()
+    preset = files.load("mvtec:grid,pretrained")
+    assert configs.as_dict(preset) == configs.as_dict(alone) | {"data": "mvtec", "category": "grid"}
 
 
 def test_a_path_is_the_file_where_there_is_one_and_else_the_packages_own(tmp_path, monkeypatch):
@@ -188,7 +212,7 @@ def test_configs_load_in_an_empty_folder(tmp_path, spec):
     ],
 )
 def test_a_wrong_field_or_value_gets_the_nearest(name, value, said):
-    config = files.load("folder")
+    config = files.load("folder:mocca")
     with config.ignore_type(), pytest.raises(UserError, match=re.escape(said)):
         config[name] = value
         configs.check(config)
@@ -240,7 +264,7 @@ def test_a_pair_of_predicate_and_words_is_a_field_too(monkeypatch):
     ],
 )
 def test_text_becomes_a_value_of_the_fields_kind(name, text, value):
-    config = files.load("folder")
+    config = files.load("folder:mocca")
     set_field(config, name, text)
     stage, _, field = name.rpartition(".")
     found = (config[stage] if stage else config)[field]
@@ -269,7 +293,7 @@ def test_text_becomes_a_value_of_the_fields_kind(name, text, value):
     ],
 )
 def test_text_that_is_no_value_says_what_was_wanted_and_changes_nothing(name, text, said):
-    config = files.load("folder")
+    config = files.load("folder:mocca")
     before = configs.digest(config)
     with pytest.raises(UserError, match=re.escape(said)):
         set_field(config, name, text)
@@ -277,7 +301,7 @@ def test_text_that_is_no_value_says_what_was_wanted_and_changes_nothing(name, te
 
 
 def test_a_whole_number_in_a_config_does_not_forbid_others():
-    config = files.load("folder")
+    config = files.load("folder:mocca")
     with config.ignore_type():
         config.heldout_fraction = 0
     set_field(config, "heldout_fraction", "0.25")
@@ -285,7 +309,7 @@ def test_a_whole_number_in_a_config_does_not_forbid_others():
 
 
 def test_a_field_that_came_later_can_be_set_where_a_config_lacks_it():
-    config = files.load("folder")
+    config = files.load("folder:mocca")
     del config["accumulation"]
     config.lock()
     set_field(config, "accumulation", "4")
@@ -309,7 +333,7 @@ def test_the_command_prints_plain_values(capsys):
     command.main(["folder:texture", "--json"])
     assert '"patch": 64' in capsys.readouterr().out
     command.main(["--json"])
-    assert '"folder": "MOCCA on a folder' in capsys.readouterr().out
+    assert '"folder": "A detector from a folder' in capsys.readouterr().out
 
 
 def test_the_command_ends_with_one_message(capsys):

@@ -125,7 +125,7 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
 
 
 def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
-    config = quick("", "object")
+    config = quick("", "mocca")
     pictures = rng.integers(0, 256, (24, 32, 32, 3), np.uint8)
     detector = Detector.fit(pictures, config, tmp_path / "run")
     assert np.isfinite(detector.score(pictures[:3])).all()
@@ -135,7 +135,7 @@ def test_fit_trains_on_arrays_and_another_array_is_refused(tmp_path, rng):
 
 
 def test_fit_on_a_folder_without_a_workdir_keeps_nothing(parts):
-    detector = Detector.fit(parts / "train/good", quick(parts, "object", maps=()))
+    detector = Detector.fit(parts / "train/good", quick(parts, "mocca", maps=()))
     assert detector.alpha == 0.1 and len(detector.calibration.heldout) == 20
     with pytest.raises(UserError, match="no anomaly maps"):
         detector.anomaly_map(np.zeros((32, 32, 3), np.uint8))
@@ -212,7 +212,7 @@ def test_runs_that_cannot_be_loaded_say_why(finished, tmp_path):
 def test_a_finished_run_without_its_model_file_makes_it_again(finished, parts, tmp_path):
     shutil.copytree(finished / "object", tmp_path / "run")
     (tmp_path / "run/detector.npz").unlink()
-    pipeline.run(quick(parts, "object"), tmp_path / "run")
+    pipeline.run(quick(parts, "mocca"), tmp_path / "run")
     assert Detector.load(tmp_path / "run").digest == Detector.load(finished / "object").digest
 
 

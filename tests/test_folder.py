@@ -15,7 +15,7 @@ from mocca_jax import data, pipeline
 from mocca_jax.commands import check
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import mvtec as mvtec_config
-from mocca_jax.data import augment, defects, images, layout, views
+from mocca_jax.data import augment, images, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import table
@@ -219,6 +219,7 @@ def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(par
     result = pipeline.run(config, tmp_path / "run")
     assert set(result["metrics"]) == {"layer2", "layer3", "combined"}
     assert result["threshold"]["heldout"] == 3
+    assert 0 <= result["threshold"]["changed_flagged"] <= 1
     assert set(result["made_up_defects"]) == {"layer2", "layer3", "combined"}
     assert result["threshold"]["promised_share"] == pytest.approx(0.25)
     lines = (tmp_path / "run/scores.csv").read_text().splitlines()
@@ -240,14 +241,31 @@ def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
     assert "need normal and anomalous" in table.text(result)
 
 
-def test_every_made_up_defect_changes_its_masked_pixels_and_few_others(rng):
-    ramp = np.linspace(40, 200, 64)[:, None, None] + rng.normal(0, 10, (12, 1, 64, 3)) + np.zeros((12, 64, 64, 3))
-    normal = ramp.clip(0, 255).astype(np.uint8)
-    sizes = np.array([[64, 64]] * 11 + [[48, 64]])
-    damaged, masks = defects.paste(normal, sizes, seed=0)
-    difference = np.abs(damaged.astype(int) - normal).max(-1)
-    np.testing.assert_array_equal(masks, difference > 8)
-    assert (masks.sum((1, 2)) >= 8).all() and masks.mean() < 0.1
-    assert not masks[11, 48:].any()
-    np.testing.assert_array_equal(defects.paste(normal, sizes, seed=0)[0], damaged)
-    assert (defects.paste(normal, sizes, seed=1)[0] != damaged).any()
+def test_next_day_images_are_the_heldout_ones_and_those_with_defects_have_masks(parts):
+    dataset = data.load(small(parts, heldout_fraction=0.25))
+    heldout, good, damaged = (
+        of.images[np.arange(len(of))] for of in (dataset.heldout, dataset.changed, dataset.defects)
+    )
+    assert len(good) == len(damaged) == 63  # 64 // 3 of each of the three
+    assert dataset.changed.labels.max() == 0 and dataset.defects.labels.min() == 1
+    assert all(heldout.any() and (image != heldout).any((1, 2, 3)).all() for image in good)
+    assert not any(dataset.changed.pictures.mask(index).any() for index in range(63))
+    assert all(dataset.defects.pictures.mask(index).any() for index in range(63))
+    assert dataset.changed.samples[0] == f"next_day/00 on {dataset.heldout.samples[0].replace('/', ' ')}"
+    assert dataset.defects.samples[0].startswith("made_up_defects/00 ")
+    again = data.load(small(parts, heldout_fraction=0.25, seed=5))
+    np.testing.assert_array_equal(again.changed.images[np.arange(63)], good)
+    np.testing.assert_array_equal(again.defects.images[np.arange(63)], damaged)
+
+
+def test_next_day_images_of_textures_are_cut_like_the_others(parts):
+    dataset = data.load(small(parts, "texture", heldout_fraction=0.25))
+    for split in (dataset.changed, dataset.defects):
+        assert split.images.shape[1:] == dataset.heldout.images.shape[1:]
+        assert len(split) == 21 * len(dataset.heldout)
+        np.testing.assert_array_equal(split.pictures.sizes, np.tile(dataset.heldout.pictures.sizes, (21, 1)))
+
+
+def test_nothing_is_made_up_where_nothing_is_held_out(parts):
+    dataset = data.load(small(parts, heldout_fraction=0.0))
+    assert dataset.heldout is dataset.changed is dataset.defects is None

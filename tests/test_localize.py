@@ -14,7 +14,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.method import metrics
 from mocca_jax.outputs import examples
 from mocca_jax.report import overlays
-from mocca_jax.scoring import maps
+from mocca_jax.scoring import localize, maps
 from mocca_jax.training import parallel
 from mocca_jax.training import step as train
 from tests.runs import save, small
@@ -134,10 +134,10 @@ def tiny(folder, kind, **changes):
         ("texture", "features"),
         ("texture", "patches"),
         ("texture", "gradient"),
-        ("object", "features"),
-        ("object", "positions"),
-        ("object", "scaled_positions"),
-        ("object", "gradient"),
+        ("mocca", "features"),
+        ("mocca", "positions"),
+        ("mocca", "scaled_positions"),
+        ("mocca", "gradient"),
     ],
 )
 def test_maps_have_their_pictures_sizes_whatever_the_devices(double, parts, kind, name):  # noqa: F811
@@ -155,7 +155,7 @@ def test_maps_have_their_pictures_sizes_whatever_the_devices(double, parts, kind
 
 
 def test_the_map_of_features_is_high_where_a_picture_was_changed(parts):  # noqa: F811
-    of, dataset = context(tiny(parts, "object"), parallel.make_mesh())
+    of, dataset = context(tiny(parts, "mocca"), parallel.make_mesh())
     fitted = dataset.train.pictures
     damaged = np.array(fitted.images[np.arange(2)])
     damaged[:, 8:16, 20:28] = 255
@@ -184,15 +184,17 @@ def test_patches_of_one_score_give_an_even_map(parts, monkeypatch):  # noqa: F81
 )
 def test_methods_that_cannot_work_are_refused_before_training(parts, tmp_path, change, message):  # noqa: F811
     with pytest.raises(UserError, match=message):
-        pipeline.run(tiny(parts, "object", **change), tmp_path / "run")
+        pipeline.run(tiny(parts, "mocca", **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noqa: F811
-    config = tiny(parts, "object", maps=("features", "positions"), overlays=1, stages=("one_class",))
+    config = tiny(parts, "mocca", maps=("features", "positions"), overlays=1, stages=("one_class",))
     config.one_class.epochs = 0
     result = pipeline.run(config, tmp_path / "run")["maps"]
-    assert result["method"] == max(result["candidates"], key=lambda name: result["candidates"][name]["aupro"])
+    found = result["candidates"]
+    assert result["method"] == max(found, key=lambda name: found[name]["aupro"] + found[name]["image_auc"])
+    assert all(row["images"] == 63 * 2 and 0 <= row["changed_flagged"] <= 1 for row in found.values())
     assert result["test"]["images"] == 2 and 0 <= result["test"]["pixel_auroc"] <= 1
     assert result["threshold"] > result["ordinary"]
     assert result["test"]["image_auc"] in (0.0, 0.5, 1.0)  # one good image, one bad
@@ -200,6 +202,32 @@ def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noq
     assert sorted(drawn) == ["test/good/a.png", "test/scratch/b.png"]  # the most anomalous, and the report's examples
     values = np.load(tmp_path / "run/maps" / drawn[0].replace(".png", ".npy"))
     assert values.shape == (32, 32) and values.dtype == np.float32
+
+
+def test_a_method_that_takes_another_lamp_for_an_anomaly_loses(parts, monkeypatch):  # noqa: F811
+    """One method knows the masks and has a loud pixel on every next-day image; the other knows half of each mask."""
+    of, dataset = context(tiny(parts, "mocca", maps=("features", "positions"), alpha=0.3), parallel.make_mesh())
+
+    def drawn(name):
+        def method(pictures):
+            days = {id(dataset.changed.pictures), id(dataset.defects.pictures)}
+            for index in range(len(pictures)):
+                values = pictures.mask(index).astype(float)
+                if name == "features" and id(pictures) in days:
+                    values[0, 0] = 9.0  # of 1024 pixels: pixel figures hardly see it
+                elif name == "positions":
+                    values[:, ::2] = 0
+                yield values
+
+        return method
+
+    monkeypatch.setattr(maps, "fit", lambda *_: {})
+    monkeypatch.setattr(maps, "make", lambda name, *_: drawn(name))
+    result = localize.run(of, dataset, np.zeros(0, int)).result
+    loud, quiet = result["candidates"]["features"], result["candidates"]["positions"]
+    assert loud["aupro"] > quiet["aupro"] and loud["image_auc"] == 0.5 and quiet["image_auc"] > 0.9
+    assert (loud["changed_flagged"], quiet["changed_flagged"]) == (1.0, 0.0)
+    assert result["method"] == "positions"
 
 
 def test_colours_are_the_same_for_the_same_value_in_every_image(tmp_path, rng):

@@ -51,9 +51,9 @@ class Scene:
         inner = tuple(slice(part.start - start, part.stop - start) for part, start in parts)
         return self.picture[larger].astype(np.float32), inner
 
-    def length(self, low: float, high: float) -> float:
-        """A random length in pixels, at least one."""
-        return max(self.rng.uniform(low, high) * self.unit, 1.0)
+    def length(self, low: float, high: float, least: float = 1.0) -> float:
+        """A random length in pixels, at least `least`."""
+        return max(self.rng.uniform(low, high) * self.unit, least)
 
 
 def _line(rng: np.random.Generator, unit: float) -> np.ndarray:
@@ -145,7 +145,7 @@ def _filled(scene: Scene) -> np.ndarray:
 
 
 def _blurred(scene: Scene) -> np.ndarray:
-    sigma = scene.length(1.5, 4)
+    sigma = scene.length(1.5, 4, least=1.5)
     around, inner = scene.around(int(3 * sigma) + 1)
     return ndimage.gaussian_filter(around, (sigma, sigma, 0), truncate=3)[inner]
 

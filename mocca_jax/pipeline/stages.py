@@ -49,6 +49,7 @@ class Training:
         return final.trained(state, seconds, transferred)
 
     def fresh(self, stage: Stage) -> train.TrainState:
+        """The state that a stage starts from, initialised by the seed, with nothing handed over."""
         config, shape = self.config, self.dataset.inputs.shape
         model = self.model(stage)
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(stage.name.encode()))
@@ -57,9 +58,11 @@ class Training:
         return train.create_state(variables, self.optimizer(stage), shapes, key)
 
     def optimizer(self, stage: Stage) -> Any:
+        """As the stage's settings say."""
         return train.make_optimizer(self.config[stage.name], self.steps)
 
     def stage(self, stage: Stage, index: int, state: train.TrainState) -> tuple[train.TrainState, float]:
+        """Trains one stage, the `index`-th, from `state` or its last checkpoint: the state after it, and seconds."""
         config, dataset = self.config, self.dataset
         settings = config[stage.name]
         model = self.model(stage)
@@ -99,10 +102,12 @@ class Training:
         return state, progress.stage_seconds
 
     def model(self, stage: Stage) -> models.AutoEncoder:
+        """The network that a stage trains."""
         layers = tuple(self.config.layers) if stage.has_centroids else ()
         return models.build(self.config, self.dataset.inputs.shape, layers)
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
+        """Of every layer, `{name: [D]}`: the mean over the training units (section III)."""
         size = self.config.batch_size
         padded = parallel.padded(size, self.mesh)
         rows = parallel.own_rows(padded, self.mesh)
