@@ -47,15 +47,18 @@ class Scale:
         return (values - self.ordinary) / max(self.threshold - self.ordinary, 1e-12)
 
 
-def write(run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, scores: np.ndarray | None) -> None:
+def write(
+    run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, values: np.ndarray | None, by: str
+) -> None:
     """Writes `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`) into a run's folder.
 
     Args:
         run: the folder.
         split: of the samples, which are pictures.
         maps: of some of them, by index.
-        scale: of the colours.
-        scores: `[S]`, or None.
+        scale: of the colors.
+        values: `[S]`, of what decides; or None.
+        by: its name.
 
     Raises:
         UserError: they cannot be written.
@@ -65,7 +68,7 @@ def write(run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, sc
     def one(index: int) -> None:
         rows, columns = split.pictures.sizes[index]
         picture = split.pictures.images[np.array([index])][0, :rows, :columns]
-        title = split.samples[index] + ("" if scores is None else f"   score {scores[index]:.4g}")
+        title = split.samples[index] + ("" if values is None else f"   {by} {values[index]:.4g}")
         overlay, numbers = run / OVERLAYS / f"{names[index]}.png", run / MAPS / f"{names[index]}.npy"
         for path in (overlay, numbers):
             path.parent.mkdir(parents=True, exist_ok=True)
