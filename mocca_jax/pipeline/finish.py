@@ -44,7 +44,7 @@ def finish(run: Ended) -> dict[str, Any]:
         return {}
     context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
     ready = run.fitted.pixel_maps(dataset.inputs.shape) if run.fitted else None
-    everything = np.arange(len(dataset.test) if dataset.test else 0)
+    everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
     localized = localize.run(context, dataset, everything, ready)
     found = outcome.compose(config, dataset, run.trained, scores, localized)
     decisive = scores["test"].combined if "test" in scores else None

@@ -78,8 +78,9 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
     by_name = {path.stem: samples.figure(path, caption) for path, caption in drawn}
     body += _plots("How well good and anomalous samples are told apart", by_name, "scores", "roc")
     body += _plots("Over time", by_name, "videos")
+    body += _kinds(result)
     body += samples.section(run, tables, result)
-    body += [*_kinds(result), *_all_scores(result, tables.get("test")), *_frames(result)]
+    body += [*_all_scores(result, tables.get("test")), *_frames(result)]
     parts = "Which parts tell them apart" if result.get("statistics") else "Which layers tell them apart"
     body += _plots(parts, by_name, "layers")
     body += _plots("Training", by_name, "training")
