@@ -16,7 +16,8 @@ def text(result: dict[str, Any]) -> str:
     lines += _maps_lines(result)
     lines += _memory_lines(result.get("memory"))
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
-    return "\n".join([*lines, *([said] if (said := verdict.advice(result)) else [])])
+    said = verdict.advice(result)
+    return "\n".join([*lines, *([said] if said not in ("", verdict.USE_IT) else [])])  # the command says how to use it
 
 
 def _parts_lines(result: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ CHANCE, POOR = 0.5, 0.8  # AUC: guessing; too little to rely on
 SEEN, PARTLY = 0.9, 0.7  # AUC on a kind of made-up defect
 BY_STATISTICS = "statistics"
 WORSE = "worse than guessing"
+USE_IT = "Next: judge new pictures with mocca predict."
 
 
 def by(result: dict[str, Any]) -> str:
@@ -123,7 +124,7 @@ def advice(result: dict[str, Any]) -> str:
             "Next: look at the anomalous pictures that scored lowest; a larger alpha finds more of them and flags more "
             "good ones."
         )
-    return "Next: judge new pictures with mocca predict."
+    return USE_IT
 
 
 def sight(value: float) -> str:
