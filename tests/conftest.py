@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
+from mocca_jax import pipeline  # noqa: E402
 from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 
@@ -49,6 +50,19 @@ def finished(parts, tmp_path_factory) -> Path:
     folder = shared(tmp_path_factory) / "finished"
     folder.mkdir(exist_ok=True)
     return runs.make_all(parts, folder)
+
+
+@pytest.fixture(scope="session")
+def washers(tmp_path_factory) -> Path:
+    """A folder of good washers with a small test set, see `runs.washers`."""
+    return runs.once(shared(tmp_path_factory) / "washers", runs.washers)
+
+
+@pytest.fixture(scope="session")
+def untrained(washers, tmp_path_factory) -> Path:
+    """A finished run of statistics, on `washers`."""
+    folder = shared(tmp_path_factory) / "untrained"
+    return runs.once(folder, lambda draft: pipeline.run(runs.untrained(washers), draft))
 
 
 def shared(tmp_path_factory) -> Path:

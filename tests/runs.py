@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mocca_jax import pipeline
+from mocca_jax.commands import example
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke as smoke_config
 
@@ -44,6 +45,31 @@ def quick(folder, kind, **changes):
     config = small(folder, kind, code_size=16, batch_size=8, heldout_fraction=0.5, map_stride=8, alpha=0.1, overlays=2)
     config.update(encoder="lenet", head="mean", layers=(1, 2), **changes)
     config.reconstruction.epochs = config.one_class.epochs = 1
+    return config
+
+
+def washers(folder, normal=24, test=8):
+    """Washers, see `mocca example`: good ones, and a test set of good ones and of some with a square stuck on."""
+    rng = np.random.default_rng(0)
+    for kind, count in (("train/good", normal), ("test/good", test), ("test/square", test)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            picture = np.array(example.part(rng)[0])
+            if kind == "test/square":
+                mask = np.zeros(picture.shape[:2], np.uint8)
+                top, left = rng.integers(30, 100, 2)
+                mask[top : top + 30, left : left + 30] = 255
+                picture[mask > 0] = (200, 40, 40)
+                (folder / "ground_truth/square").mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(folder / f"ground_truth/square/{number}_mask.png")
+            Image.fromarray(picture).save(folder / f"{kind}/{number}.png")
+
+
+def untrained(folder, **changes):
+    """A run that trains nothing, at 64 pixels."""
+    config = folder_config.get_config("pretrained")
+    config.data_dir = str(folder)
+    config.update(resize=64, overlays=2, **changes)
     return config
 
 

