@@ -101,7 +101,7 @@ def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict
     if test:
         known = {"normal": test["label"] == 0, "anomalous": test["label"] == 1}
         groups = {name: test[column][which] for name, which in known.items() if which.any()}
-    if heldout:
+    if heldout and column in heldout:
         groups[f"{verdict.unseen(result)} normal"] = heldout[column]
     if groups:
         said = f"{name_of(column, result).capitalize()} of each group. The further apart the two colors, the better."

@@ -31,6 +31,7 @@ def section(run: Path, tables: dict[str, Table], result: dict) -> list[str]:
 
 def _of_test(run: Path, test: Table, heldout: Table | None, result: dict) -> list[str]:
     names, column = examples.file_names(test["sample"]), figures.deciding(result)
+    heldout = heldout if heldout and column in heldout else None
     reference = heldout or test
     body, shown = [], []
     for kind, indices in examples.choose(test[column], test["label"]).items():
