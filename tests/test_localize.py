@@ -230,7 +230,7 @@ def test_a_method_that_takes_another_lamp_for_an_anomaly_loses(parts, monkeypatc
     assert result["method"] == "positions"
 
 
-def test_colours_are_the_same_for_the_same_value_in_every_image(tmp_path, rng):
+def test_colors_are_the_same_for_the_same_value_in_every_image(tmp_path, rng):
     scale = overlays.Scale(ordinary=1.0, threshold=3.0)
     np.testing.assert_allclose(scale.relative(np.array([1.0, 3.0, 5.0])), [0, 1, 2])
     white, seen = np.full((20, 20, 3), 255, np.uint8), []
@@ -243,6 +243,23 @@ def test_colours_are_the_same_for_the_same_value_in_every_image(tmp_path, rng):
         seen.append(pixels[pixels.shape[0] // 2, int(0.52 * pixels.shape[1])])
     np.testing.assert_array_equal(seen[0], seen[1])
     assert int(seen[0][0]) > int(seen[0][2]) + 50  # red
+
+
+def test_an_overlay_outlines_the_mask_in_cyan_and_leaves_long_names_legible(tmp_path):
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 15:30] = True
+    picture, flat = np.full((40, 60, 3), 90, np.uint8), np.zeros((40, 60))
+    scale, cyan = overlays.Scale(0.0, 1.0), {}
+    for name, known in (("marked", mask), ("none", None), ("empty", ~mask & mask)):
+        overlays.draw(tmp_path / f"{name}.png", picture, flat, known, scale, "a long name/" * 40 + ".png   score 1")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            pixels = np.asarray(image)
+        cyan[name] = (pixels == overlays.OUTLINE).all(-1)
+        assert (pixels[:, : overlays.GAP] == 255).all()  # no text runs over the edge
+    assert not cyan["none"].any() and not cyan["empty"].any()
+    rows, columns = (np.flatnonzero(cyan["marked"].any(axis)) for axis in (1, 0))
+    height, width = rows[-1] - rows[0], columns[-1] - columns[0]
+    assert abs(height - overlays.SIDE * 10 / 40) < 6 and abs(width - overlays.SIDE * 1.5 * 15 / 60) < 6
 
 
 def test_names_of_overlays_never_fall_together():

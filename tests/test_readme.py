@@ -10,7 +10,7 @@ import pytest
 
 from mocca_jax.configs import smoke
 from tests.conftest import REPOSITORY
-from tests.pages import PAGES, blocks, commands
+from tests.pages import PAGES, README, Command, blocks, commands
 
 COMMANDS = {
     command.module: command
@@ -29,7 +29,6 @@ SMALL = {
     "heldout_fraction": 0.5,
     "maps": ("features",),
 }
-IMAGES = REPOSITORY / "docs/train-on-your-images.md"
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 BOTH_STAGES = ("add-a-backbone.md",)
 
@@ -53,7 +52,7 @@ def execute(command, folder, *flags):
 
 
 def test_the_commands_are_the_ones_we_mean():
-    names = {"check", "train", "predict", "export", "serve", "report"}
+    names = {"check", "example", "train", "predict", "export", "serve", "report"}
     assert COMMANDS.keys() == {f"mocca {name}" for name in names} | {"mocca_jax.main"}
 
 
@@ -66,19 +65,31 @@ def test_commands_on_a_finished_run(home, name):
 
 
 def test_training_on_a_folder(home):
+    """The command of scripts and several hosts, for the kind that trains."""
     shutil.rmtree(home / "runs")
-    done = execute(COMMANDS["mocca_jax.main"], home, *(f"--config.{name}={value}" for name, value in SMALL.items()))
+    command = COMMANDS["mocca_jax.main"]
+    kind = tuple(f"{flag}:mocca" if flag == "--config=configs/folder.py" else flag for flag in command.flags)
+    assert kind != command.flags
+    flags = (f"--config.{name}={value}" for name, value in SMALL.items())
+    done = execute(Command(command.module, kind), home, *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (home / "runs/my_parts/detector.npz").is_file()
     assert "written to runs/my_parts" in done.stdout
 
 
-def test_training_by_name(home):
-    shutil.rmtree(home / "runs")
-    by_name = next(c for c in commands(IMAGES) if c.module == "mocca train" and c.flags == ("my_parts",))
-    done = execute(by_name, home, *(f"{name}={value}" for name, value in SMALL.items()), "--workdir=runs/my_parts")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "next: mocca predict runs/my_parts new_pictures/" in done.stdout
+def test_the_first_block_of_the_readme_installs_makes_parts_a_detector_and_judges(tmp_path):
+    """Fewer and smaller pictures than the reader's."""
+    install, *words = blocks(README, "sh")[0].splitlines()
+    assert install == "pip install -e ."
+    example, train, predict = commands(README)[:3]
+    assert words == [" ".join((c.module, *c.flags)) for c in (example, train, predict)]
+    for command, flags in ((example, ("--normal=12", "--test=2")), (train, ("resize=64",)), (predict, ())):
+        done = execute(command, tmp_path, *flags, *(("--workdir=runs/my_parts",) if command is train else ()))
+        assert done.returncode == 0, done.stdout + done.stderr
+        if command is train:
+            assert "\nThe statistics decide: AUC " in done.stdout
+            assert "next: mocca predict runs/my_parts new_pictures/" in done.stdout
+    assert "\n8 scored, " in done.stdout and "ANOMALOUS" in done.stdout
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)

@@ -10,7 +10,7 @@ import numpy as np
 from mocca_jax import config as configs
 from mocca_jax.data import Dataset, Split
 from mocca_jax.files import whole
-from mocca_jax.outputs import bundle, examples, outcome, results
+from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import evaluate, localize, maps
@@ -44,11 +44,14 @@ def finish(run: Ended) -> dict[str, Any]:
         return {}
     context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
     ready = run.fitted.pixel_maps(dataset.inputs.shape) if run.fitted else None
-    localized = localize.run(context, dataset, _drawn(run, scores.get("test")), ready)
+    everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
+    localized = localize.run(context, dataset, everything, ready)
+    found = outcome.compose(config, dataset, run.trained, scores, localized)
+    decisive = scores["test"].combined if "test" in scores else None
+    if found["decision"]["by"] == decision.MAP:
+        decisive = localized.largest.get("test")
     if localized.result:
-        colours = overlays.Scale(localized.result["ordinary"], localized.result["threshold"])
-        tested = scores["test"].combined if dataset.test else None
-        overlays.write(run.workdir, localized.of, localized.kept, colours, tested)
+        _draw(run, localized, decisive, found["decision"]["by"])
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
     normals = scores["heldout"].combined if "heldout" in scores else None
     for name, path in results.SCORES.items():
@@ -57,7 +60,7 @@ def finish(run: Ended) -> dict[str, Any]:
             largest = largest if largest is not None and len(largest) == len(split.samples) else None  # of some only
             results.write_scores(run.workdir / path, split, scores[name], normals, largest)
     result = {
-        **outcome.compose(config, dataset, run.trained, scores, localized),
+        **found,
         "transferred_arrays": run.trained.transferred,
         "statistics": run.fitted.as_dict() if run.fitted else None,
         "seconds": seconds,
@@ -105,13 +108,15 @@ def _program(run: Ended, model, splits: list[Split]):
     return program
 
 
-def _drawn(run: Ended, test: evaluate.Scores | None) -> np.ndarray:
-    """The test samples whose anomaly maps are drawn: the most anomalous, and those that the report shows."""
-    most = run.config.get("overlays", 0)
-    if test is None or not most:
-        return np.zeros(0, int)
-    order = np.argsort(-test.combined, kind="stable")
-    return np.union1d(order[:most], examples.chosen(test.combined, outcome.labels(run.dataset)))
+def _draw(run: Ended, localized: localize.Localized, decisive: np.ndarray | None, by: str) -> None:
+    """Writes maps and overlays: of the most anomalous test samples and those that the report shows, by what decides."""
+    kept, most = localized.kept, run.config.get("overlays", 0)
+    if decisive is not None:
+        order = np.argsort(-decisive, kind="stable")[:most]
+        shown = examples.chosen(decisive, outcome.labels(run.dataset)) if most else order
+        kept = {index: kept[index] for index in np.union1d(order, shown).tolist()}
+    scale = overlays.Scale(localized.result["ordinary"], localized.result["threshold"])
+    overlays.write(run.workdir, localized.of, kept, scale, decisive, by)
 
 
 def _content(run: Ended, normals, scale, localized: localize.Localized, decision: dict[str, Any]) -> bundle.Content:

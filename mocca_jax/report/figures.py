@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from mocca_jax.method import metrics
+from mocca_jax.outputs import decision, verdict
 from mocca_jax.report import plots
+from mocca_jax.scoring import placed
 
-NOT_LAYERS = ("sample", "label", "score", "p_value", "map_largest")
+MAP_LARGEST = "map_largest"
+NOT_LAYERS = ("sample", "label", "score", "p_value", MAP_LARGEST)
 
 Table = dict[str, Any]  # sample: names; label and every score: arrays
 
@@ -44,6 +48,38 @@ def layers_of(table: Table) -> list[str]:
     return [name for name in table if name not in NOT_LAYERS]
 
 
+def deciding(result: dict) -> str:
+    """The column that decides."""
+    return MAP_LARGEST if result["decision"]["by"] == decision.MAP else "score"
+
+
+def deciding_parts(result: dict, table: Table) -> list[str]:
+    """Of `layers_of`, those that what decides is made of; none where that is the map."""
+    if deciding(result) == MAP_LARGEST:
+        return []
+    if not result.get("statistics"):
+        return layers_of(table)
+    return [name for name in layers_of(table) if name in placed.CANDIDATES[result["statistics"]["chosen"]]]
+
+
+def name_of(column: str, result: dict) -> str:
+    """How a column of scores is called in plots and tables."""
+    if column == MAP_LARGEST:
+        return "largest value of the map" + (", smoothed" if result.get("statistics") else "")
+    return column
+
+
+def measured(result: dict, test: Table) -> dict[str, dict[str, float]]:
+    """AUC, AP and maxBA of every column of scores, what decides first; nothing where a kind of label is missing."""
+    known = test["label"] >= 0
+    if not {0, 1} <= set(test["label"].tolist()):
+        return {}
+    first = deciding(result)
+    others = [name for name in ("score", MAP_LARGEST) if name in test and name != first]
+    order = [first, *others, *layers_of(test)]
+    return {name: metrics.evaluate(test["label"][known], test[name][known]) for name in order}
+
+
 def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict]) -> list[tuple[Path, str]]:
     """Writes the plots into `folder`; returns them with what they show.
 
@@ -59,35 +95,39 @@ def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict
         plots.save(folder / f"{name}.png", draw, **size)
         found.append((folder / f"{name}.png", caption))
 
-    threshold = result["threshold"]["score"] if result["threshold"] else None
+    threshold, column = result["decision"]["threshold"], deciding(result)
     test, heldout = tables.get("test"), tables.get("heldout")
     groups = {}
     if test:
         known = {"normal": test["label"] == 0, "anomalous": test["label"] == 1}
-        groups = {name: test["score"][which] for name, which in known.items() if which.any()}
-    if heldout:
-        groups["held-out normal"] = heldout["score"]
+        groups = {name: test[column][which] for name, which in known.items() if which.any()}
+    if heldout and column in heldout:
+        groups[f"{verdict.unseen(result)} normal"] = heldout[column]
     if groups:
-        said = "Scores of each group. The further apart the two colours, the better."
+        said = f"{name_of(column, result).capitalize()} of each group. The further apart the two colors, the better."
         if threshold is not None:
             said += " What lies right of the dashed threshold is flagged."
-        plot("scores", said, lambda axes: plots.histogram(axes, groups, threshold))
-    if "normal" in groups and "anomalous" in groups:
+        label = f"{name_of(column, result)} (larger = more anomalous)"
+        plot("scores", said, lambda axes: plots.histogram(axes, groups, threshold, label))
+    if figures := measured(result, test) if test else {}:
         known = test["label"] >= 0
         curves = {}
-        for name in ("score", *layers_of(test)):
+        for name, row in figures.items():
             false, true, _ = roc_curve(test["label"][known], test[name][known])
-            curves[name] = false, true, result["metrics"]["combined" if name == "score" else name]["auc"]
-        said = "Share of anomalies found against share of good samples flagged, over all thresholds."
+            curves[name_of(name, result)] = false, true, row["auc"]
+        said = (
+            "Share of anomalies found against share of good samples flagged, over all thresholds. Bold: what decides."
+        )
         plot("roc", said, lambda axes: plots.roc(axes, curves))
         layers = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}
-        columns = min(3, len(layers))
+        columns = min(2, len(layers))
         rows = math.ceil(len(layers) / columns)
+        said = "part of the statistics" if result.get("statistics") else "layer (the paper's Figure 5)"
         said = (
-            "The paper's Figure 5: for each layer, the share of samples below a score. A layer tells the two apart "
-            "where the dashed curve lies right of the solid one."
+            f"For each {said}, the share of samples below a score. It tells the two apart where the dashed curve lies "
+            "right of the solid one."
         )
-        plot("layers", said, lambda a: plots.cdfs(a, layers), rows=rows, columns=columns, height=0.6 + 2 * rows)
+        plot("layers", said, lambda a: plots.cdfs(a, layers), rows=rows, columns=columns, height=0.6 + 2.2 * rows)
     series = _training(epochs)
     if series:
         said = (

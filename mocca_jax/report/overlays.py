@@ -1,10 +1,16 @@
-"""Pictures of anomaly maps: one colour scale for all images of a run, anchored at the threshold."""
+"""Pictures of anomaly maps: one color scale for all images of a run, anchored at the threshold.
 
+They are put together with Pillow: a plot by matplotlib takes ten times as long, and a run draws a hundred of them.
+"""
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from mocca_jax import console
 from mocca_jax.data import Split
@@ -12,15 +18,20 @@ from mocca_jax.errors import UserError
 from mocca_jax.outputs import examples
 
 # From "as ordinary as the median good pixel" (0) over the threshold (1) to twice as far (2): red, green, blue,
-# opacity. Below the threshold the colours are cold, above it warm.
-COLOURS = (
+# opacity. Below the threshold the colors are cold, above it warm.
+COLORS = (
     (0.0, (0.1, 0.3, 0.9, 0.0)),
     (0.999, (0.1, 0.6, 0.9, 0.45)),
     (1.0, (1.0, 0.85, 0.1, 0.45)),
     (1.5, (0.95, 0.35, 0.1, 0.65)),
     (2.0, (0.75, 0.0, 0.1, 0.8)),
 )
-INCHES, DOTS = 4.0, 100
+STEPS = 2048  # of the table of colors
+TICKS = ((0, "ordinary"), (1, "threshold"), (2, "twice as far"))
+OUTLINE, AROUND = (0, 255, 255), (0, 40, 60)
+SIDE, GAP = 360, 12  # pixels: height of the two pictures, between them and around
+FONT, BAR = 20, 20  # pixels: a page shows 470 of 744 across, so letters there are 13 high
+ROW = FONT + 10
 OVERLAYS, MAPS = "overlays", "maps"
 
 
@@ -36,46 +47,61 @@ class Scale:
         return (values - self.ordinary) / max(self.threshold - self.ordinary, 1e-12)
 
 
-def write(run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, scores: np.ndarray | None) -> None:
+def write(
+    run: Path, split: Split, maps: dict[int, np.ndarray], scale: Scale, values: np.ndarray | None, by: str
+) -> None:
     """Writes `overlays/<sample>.png` and `maps/<sample>.npy` (float32 `[rows, columns]`) into a run's folder.
 
     Args:
         run: the folder.
         split: of the samples, which are pictures.
         maps: of some of them, by index.
-        scale: of the colours.
-        scores: `[S]`, or None.
+        scale: of the colors.
+        values: `[S]`, of what decides; or None.
+        by: its name.
 
     Raises:
         UserError: they cannot be written.
     """
     names = examples.file_names(split.samples)
-    for index, values in console.steps(maps.items(), "overlays", len(maps), "images"):
+
+    def one(index: int) -> None:
         rows, columns = split.pictures.sizes[index]
         picture = split.pictures.images[np.array([index])][0, :rows, :columns]
-        title = split.samples[index] + ("" if scores is None else f"   score {scores[index]:.4g}")
+        title = split.samples[index] + ("" if values is None else f"   {by} {values[index]:.4g}")
         overlay, numbers = run / OVERLAYS / f"{names[index]}.png", run / MAPS / f"{names[index]}.npy"
-        try:
-            for path in (overlay, numbers):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            draw(overlay, picture, values, split.pictures.mask(index), scale, title)
-            np.save(numbers, values)
-        except OSError as error:
-            raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
+        for path in (overlay, numbers):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        draw(overlay, picture, maps[index], split.pictures.mask(index), scale, title)
+        np.save(numbers, maps[index])
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            for _ in console.steps(pool.map(one, maps), "overlays", len(maps), "images"):
+                pass
+    except OSError as error:
+        raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
 
 
-def colours():
-    """From `Scale.relative` 0 to 2, as matplotlib wants them."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("anomaly", [(at / 2, colour) for at, colour in COLOURS], N=1024)
+@functools.cache
+def colors() -> np.ndarray:
+    """From `Scale.relative` 0 to 2: red, green, blue, opacity, `[STEPS, 4]` uint8."""
+    at, anchors = np.linspace(0, 2, STEPS), [place for place, _ in COLORS]
+    channels = zip(*(color for _, color in COLORS), strict=True)
+    return np.stack([np.interp(at, anchors, channel) * 255 for channel in channels], -1).round().astype(np.uint8)
 
 
 def paint(picture: np.ndarray, values: np.ndarray, scale: Scale) -> Image.Image:
     """The picture `[rows, columns, 1 or 3]` under its map `[rows, columns]`, nothing else."""
-    painted = colours()(np.clip(scale.relative(values) / 2, 0, 1))
-    opacity = painted[..., 3:]
-    return Image.fromarray((picture * (1 - opacity) + 255 * painted[..., :3] * opacity).round().astype(np.uint8))
+    return _under(Image.fromarray(np.broadcast_to(picture, (*values.shape, 3))), scale.relative(values))
+
+
+def _under(image: Image.Image, relative: np.ndarray) -> Image.Image:
+    at = np.clip(relative * (STEPS / 2), 0, STEPS - 1).astype(np.int16)
+    painted = Image.fromarray(np.take(colors(), at, 0))
+    out = image.copy()
+    out.paste(painted, mask=painted)
+    return out
 
 
 def draw(
@@ -88,26 +114,75 @@ def draw(
         picture: `[rows, columns, 3]` uint8.
         values: the map `[rows, columns]`.
         mask: the known defect, outlined where there is one; or None.
-        scale: of the colours.
+        scale: of the colors.
         title: one line.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, columns = values.shape
-    width = INCHES * min(max(columns / rows, 0.5), 2)
-    figure = Figure(figsize=(2 * width + 1.6, INCHES + 0.9), layout="constrained", dpi=DOTS)
-    left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.imshow(picture)
-        axes.set_axis_off()
-    painted = right.imshow(scale.relative(values), cmap=colours(), vmin=0, vmax=2, interpolation="bilinear")
-    left.set_title("image", fontsize=9)
-    right.set_title("anomaly map", fontsize=9)
-    if mask is not None and mask.any():
-        left.contour(mask, levels=[0.5], colors="cyan", linewidths=1)
-        left.set_title("image; cyan: the defect as marked by hand", fontsize=9)
-    bar = figure.colorbar(painted, ax=right, fraction=0.05, ticks=[0, 1, 2], extend="both")
-    bar.ax.set_yticklabels(["ordinary", "threshold", "twice as far"], fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    FigureCanvasAgg(figure).print_png(str(path))
+    size = (round(SIDE * min(max(columns / rows, 0.5), 2)), SIDE)
+    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
+    relative = Image.fromarray(scale.relative(values).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    marked = mask is not None and mask.any()
+    left, right = GAP, 2 * GAP + size[0]
+    page = Image.new("RGB", (right + size[0] + GAP, SIDE + 2 * ROW + BAR + ROW + GAP), "white")
+    pen = ImageDraw.Draw(page)
+    _text(pen, page.width / 2, GAP / 2, title, page.width - 2 * GAP)
+    for start, said in ((left, "cyan: marked by hand" if marked else "image"), (right, "anomaly map")):
+        _text(pen, start + size[0] / 2, ROW, said, size[0])
+    page.paste(_outlined(image, mask) if marked else image, (left, 2 * ROW))
+    page.paste(_under(image, np.asarray(relative)), (right, 2 * ROW))
+    legend = _legend(min(page.width - 2 * GAP, 2 * SIDE))
+    page.paste(legend, ((page.width - legend.width) // 2, 2 * ROW + SIDE + GAP))
+    page.save(path, "PNG", compress_level=1)
+
+
+def _outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """With the edge of the mask in cyan, between dark lines, to be seen on any ground."""
+    whole = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST))
+    edge = np.zeros(whole.shape, bool)
+    edge[:-1] |= whole[:-1] != whole[1:]
+    edge[:, :-1] |= whole[:, :-1] != whole[:, 1:]
+    line = _wider(edge)
+    out = np.array(image)
+    out[_wider(line)], out[line] = AROUND, OUTLINE
+    return Image.fromarray(out)
+
+
+def _wider(edge: np.ndarray) -> np.ndarray:
+    """By a pixel on each side."""
+    out = edge.copy()
+    for of, by in ((out[1:], edge[:-1]), (out[:-1], edge[1:]), (out[:, 1:], edge[:, :-1]), (out[:, :-1], edge[:, 1:])):
+        of |= by
+    return out
+
+
+@functools.cache
+def _legend(width: int) -> Image.Image:
+    """The scale of colors, on white, with arrows where it goes on."""
+    out = Image.new("RGB", (width, BAR + ROW), "white")
+    pen = ImageDraw.Draw(out)
+    first, last = 4 * FONT, width - 4 * FONT
+    bar = _under(Image.new("RGB", (last - first, BAR), "white"), np.linspace(0, 2, last - first)[None].repeat(BAR, 0))
+    for start, away, color in ((first, -BAR // 2, (0, 0)), (last, BAR // 2, (bar.width - 1, 0))):
+        pen.polygon([(start, 0), (start + away, BAR / 2), (start, BAR - 1)], bar.getpixel(color), "black")
+    out.paste(bar, (first, 0))
+    pen.rectangle((first, 0, last, BAR - 1), outline="black")
+    for at, said in TICKS:
+        x = first + at / 2 * (last - first)
+        pen.line((x, BAR, x, BAR + 4), "black")
+        _text(pen, x, BAR + 4, said, width)
+    return out
+
+
+def _text(pen: ImageDraw.ImageDraw, middle: float, top: float, said: str, width: float) -> None:
+    """A line of text; where it is too long, smaller, then without its beginning."""
+    size = FONT
+    while size > FONT * 3 // 4 and _font(size).getlength(said) > width:
+        size -= 1
+    while len(said) > 1 and _font(size).getlength(said) > width:
+        said = f"\N{HORIZONTAL ELLIPSIS}{said[2:]}"
+    pen.text((middle, top), said, "black", _font(size), anchor="ma")
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)

@@ -4,21 +4,29 @@ Every run writes it when it ends: report.html and plots/*.png in its workdir. Ev
 run; nothing is computed anew.
 """
 
-import base64
 import html
 import json
 from pathlib import Path
 
-import numpy as np
-
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
-from mocca_jax.outputs import examples, results, table
-from mocca_jax.report import figures
+from mocca_jax.method import metrics
+from mocca_jax.outputs import results, verdict
+from mocca_jax.report import figures, samples
 from mocca_jax.report.figures import Table
 from mocca_jax.training import log
 
 FILE, PLOTS = "report.html", "plots"
+LOOKS = {  # the kinds of made-up defects, `data/defects.py`
+    "scratch": "a thin line, lighter or darker",
+    "stain": "a spot of another shade",
+    "spots": "a few small dots",
+    "patch": "a piece that belongs elsewhere",
+    "missing": "a piece gone, filled with what is around it",
+    "blur": "a smeared spot",
+    "fray": "a spot pushed out of shape",
+    "turned": "a disc of the picture, turned",
+}
 
 STYLE = """
 :root { color-scheme: light }
@@ -66,19 +74,18 @@ def _write(run: Path) -> Path:
 
 def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[Path, str]]) -> str:
     title = html.escape(result["description"])
-    body = [f"<h1>{title}</h1>", *_lead(result), *_metrics(result)]
-    by_name = {path.stem: (path, caption) for path, caption in drawn}
-    for heading, names in (
-        ("How well good and anomalous samples are told apart", ("scores", "roc")),
-        ("Which layers tell them apart", ("layers",)),
-        ("Over time", ("videos",)),
-    ):
-        shown = [_figure(*by_name[name]) for name in names if name in by_name]
-        body += [f"<h2>{heading}</h2>", '<div class="pair">', *shown, "</div>"] if shown else []
-    body += _examples(run, tables, result)
-    if "training" in by_name:
-        body += ["<h2>Training</h2>", _figure(*by_name["training"])]
+    body = [f"<h1>{title}</h1>", *_lead(result)]
+    by_name = {path.stem: samples.figure(path, caption) for path, caption in drawn}
+    body += _plots("How well good and anomalous samples are told apart", by_name, "scores", "roc")
+    body += _plots("Over time", by_name, "videos")
+    body += _kinds(result)
+    body += samples.section(run, tables, result)
+    body += [*_all_scores(result, tables.get("test")), *_frames(result)]
+    parts = "Which parts tell them apart" if result.get("statistics") else "Which layers tell them apart"
+    body += _plots(parts, by_name, "layers")
+    body += _plots("Training", by_name, "training")
     kept = {name: result[name] for name in ("version", "commit", "python", "packages", "device", "seconds", "sha256")}
+    kept |= {"weights": result["statistics"]["weights"]} if result.get("statistics") else {}
     for heading, value in (("Configuration", result["config"]), ("Circumstances", kept)):
         text = html.escape(json.dumps(value, indent=2, sort_keys=True))
         body.append(f"<details><summary>{heading}</summary><pre>{text}</pre></details>")
@@ -91,119 +98,78 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
 
 
 def _lead(result: dict) -> list[str]:
-    samples, found = result["samples"], result["threshold"]
-    lines = [
-        f"Trained on {samples['train']} normal samples; tested on {samples['normal']} normal and "
-        f"{samples['anomalous']} anomalous ones. A larger score means more anomalous; scores of two models cannot be "
-        "compared."
-    ]
-    if result["metrics"]:
-        auc = result["metrics"]["combined"]["auc"]
-        said = f"An anomalous sample scores higher than a normal one in {auc:.1%} of all pairs (AUC {auc:.3f}"
-        said += f"; the paper: {result['paper_auc']})." if result.get("paper_auc") else ")."
-        lines.insert(0, said)
-    if found:
-        said = (
-            f"The threshold {found['score']:.4g} comes from {found['heldout']} held-out normal samples alone: at most "
-            f"{found['promised_share']:.1%} of good samples exceed it."
-        )
-        flagged = [
-            f"{found[f'{k}_flagged']:.1%} of the {k}" for k in ("normal", "anomalous") if f"{k}_flagged" in found
-        ]
-        lines.append(said + (f" On the test set it flags {' and '.join(flagged)} samples." if flagged else ""))
-    else:
-        lines.append("Nothing was held out, so there is no threshold: scores order samples and decide nothing.")
+    """What decides, how good it is, what to do next; then what the threshold promises, and the maps' figures."""
+    first = " ".join(said for said in (verdict.decides(result), verdict.advice(result)) if said)
+    lines = [" ".join(verdict.threshold(result))]
     maps = result["maps"]
     if maps and maps["test"]:
         lines.append(
             f"Anomaly maps ({maps['method']}): pixel AUROC {maps['test']['pixel_auroc']:.3f}, AUPRO "
             f"{maps['test']['aupro']:.3f} on the test images whose defects are marked."
-            + (
-                f" The largest value of the map, as an image's score: AUC {maps['test']['image_auc']:.3f}."
-                if "image_auc" in maps["test"]
-                else ""
-            )
         )
-    if said := table.decided(result):
-        lines.append(f"{said[0].upper()}{said[1:]}.")
-    return [f'<p class="lead">{html.escape(lines[0])}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines[1:])]
-
-
-def _metrics(result: dict) -> list[str]:
-    if not result["metrics"]:
-        return []
-    rows = ["<tr><th></th><th>AUC</th><th>AP</th><th>maxBA</th></tr>"]
-    for name in sorted(result["metrics"], key=lambda n: n != "combined"):
-        row = result["metrics"][name]
-        rows.append(
-            f"<tr><td>{name}</td><td>{row['auc']:.4f}</td><td>{row['ap']:.4f}</td><td>{row['max_ba']:.4f}</td></tr>"
-        )
-    lines = ['<div class="wide"><table>', *rows, "</table></div>"]
-    lines.append("<p>maxBA takes the best threshold in hindsight, with the test labels: an oracle's figure.</p>")
-    if result.get("frames"):
-        names = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
-        head = "".join(f"<th>{name.replace('_', ', ')}</th>" for name in names)
-        lines += ['<div class="wide"><table>', f"<tr><th>frame AUC</th>{head}</tr>"]
-        for name, row in result["frames"].items():
-            cells = "".join(f"<td>{row[n]:.4f}</td>" if n in row else "<td></td>" for n in names)
-            lines.append(f"<tr><td>{name}</td>{cells}</tr>")
-        lines += [
-            "</table></div>",
-            "<p>Scaled per video: by extremes of the whole test video, known only afterwards.</p>",
-        ]
-    return lines
-
-
-def _figure(path: Path, caption: str, alt: str = "") -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    said = html.escape(caption)
-    image = f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt) or said}">'
-    return f"<figure>{image}<figcaption>{said}</figcaption></figure>"
-
-
-def _examples(run: Path, tables: dict[str, Table], result: dict) -> list[str]:
-    test = tables.get("test")
-    if not test or not test["sample"]:
-        return []
-    names = examples.file_names(test["sample"])
-    reference = tables.get("heldout", test)
-    body, shown = [], []
-    for kind, indices in examples.choose(test["score"], test["label"]).items():
-        if indices.tolist() in shown:
-            continue
-        shown.append(indices.tolist())
-        cards, kinds = [], set()
-        for index in indices.tolist():
-            found = [p for f in ("overlays", examples.FOLDER) if (p := run / f / f"{names[index]}.png").is_file()]
-            if found:
-                kinds.add(found[0].is_relative_to(run / "overlays"))
-                cards.append(_figure(found[0], _says(test, index, reference), test["sample"][index]))
-        if cards:
-            body += [
-                f"<h3>{kind.capitalize()}</h3>",
-                f'<div class="cards{" maps" if True in kinds else ""}">',
-                *cards,
-                "</div>",
-            ]
-    if not body:
-        return []
-    said = (
-        "Under each picture: its score and the layer that spoke loudest, in interquartile ranges above the median of "
-        f"{'held-out normal' if 'heldout' in tables else 'all test'} samples."
+    count, how = result["samples"]["train"], "Made from" if result.get("statistics") else "Trained on"
+    lines.append(
+        f"{how} {count} normal samples. Larger means more anomalous; scores of two models cannot be compared. AUC: in "
+        "so many pairs of an anomalous and a good sample the anomalous one scores higher; 1 is perfect, 0.5 a coin."
     )
-    return ["<h2>Samples worth a look</h2>", f"<p>{said}</p>", *body]
+    return [f'<p class="lead">{html.escape(first)}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines)]
 
 
-def _says(test: Table, index: int, reference: Table) -> str:
-    """The sample, its score, and the layer whose own score is furthest above what is usual."""
-    loudness = {}
-    for name in figures.layers_of(test):
-        low, middle, high = np.quantile(reference[name], [0.25, 0.5, 0.75])
-        loudness[name] = (test[name][index] - middle) / max(high - low, 1e-12)
-    parts = [test["sample"][index], f"score {test['score'][index]:.4g}"]
-    if "p_value" in test:
-        parts.append(f"p-value {test['p_value'][index]:.3g}")
-    if loudness:
-        loudest = max(loudness, key=loudness.get)
-        parts.append(f"{loudest}: {loudness[loudest]:+.1f}")
-    return ", ".join(parts)
+def _plots(heading: str, by_name: dict[str, str], *names: str) -> list[str]:
+    shown = [by_name[name] for name in names if name in by_name]
+    return [f"<h2>{heading}</h2>", '<div class="pair">', *shown, "</div>"] if shown else []
+
+
+def _kinds(result: dict) -> list[str]:
+    """Which kinds of made-up defects the statistics see."""
+    found = (result.get("statistics") or {}).get("kinds")
+    if not found:
+        return []
+    rows = [
+        (f"{name}: {LOOKS[name]}" if name in LOOKS else name, f"{found[name]:.2f}", verdict.sight(found[name]))
+        for name in sorted(found, key=found.get, reverse=True)
+    ]
+    return [
+        "<h2>Which kinds of defects it sees</h2>",
+        *_table(("made-up defect", "AUC", ""), rows),
+        "<p>Each kind was made up on good pictures, and is told from good pictures as on a next day. There are few of "
+        "each, so these figures are good to about 0.05. What changes the color or brightness of the whole picture "
+        "evenly is taken for another lamp, and not seen.</p>",
+    ]
+
+
+def _all_scores(result: dict, test: Table | None) -> list[str]:
+    """AUC, AP and maxBA of all scores, that which decides first."""
+    rows = []
+    for name, row in (figures.measured(result, test) if test else {}).items():
+        said = f"<b>{figures.name_of(name, result)}, decides</b>" if not rows else figures.name_of(name, result)
+        worse = verdict.WORSE if row["auc"] < verdict.CHANCE else ""
+        rows.append((said, *(f"{row[figure]:.4f}" for figure in metrics.METRICS), worse))
+    if not rows:
+        return []
+    paper = f" The paper's AUC: {result['paper_auc']}." if result.get("paper_auc") else ""
+    return [
+        "<h2>All scores, on the test set</h2>",
+        *_table(("", "AUC", "AP", "maxBA", ""), rows),
+        f"<p>maxBA takes the best threshold in hindsight, with the test labels: an oracle's figure.{paper}</p>",
+    ]
+
+
+def _frames(result: dict) -> list[str]:
+    if not result.get("frames"):
+        return []
+    names = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
+    rows = [
+        (of, *(f"{row[name]:.4f}" if name in row else "" for name in names)) for of, row in result["frames"].items()
+    ]
+    return [
+        *_table(("frame AUC", *(name.replace("_", ", ") for name in names)), rows),
+        "<p>Scaled per video: by extremes of the whole test video, known only afterwards.</p>",
+    ]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Cells are HTML."""
+    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
+    return ['<div class="wide"><table>', *lines, "</table></div>"]

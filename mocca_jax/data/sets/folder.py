@@ -99,7 +99,8 @@ def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str])
         test=_scored(read, test_rows, config.patch),
         inputs=inputs,
         augment=training_view,
-        description=f"{description}: {len(fit_rows)} normal images to fit, {len(held_rows)} held out",
+        description=f"{description}: {len(fit_rows)} normal images to fit"
+        + (f", {len(held_rows)} held out" if len(held_rows) else ""),
         aggregate="max" if config.patch else "identity",
         paper_auc=paper_auc,
     )
