@@ -127,3 +127,11 @@ def test_a_next_day_goes_on_as_its_mirror_image_beyond_what_is_real():
 def test_a_white_ground_has_no_noise():
     later = next_day.changed(np.full((8, 32, 32, 3), 255, np.uint8), np.full((8, 2), 32), seed=0)
     assert (later == later[:, :1, :1]).all()
+
+
+def test_a_stencil_that_lies_beyond_the_edge_covers_nothing():
+    stencil = np.zeros((9, 9), np.float32)
+    stencil[0] = 1
+    for center, sides in (((1, 5), (0, 9)), ((12, 5), (1, 9))):
+        window, weight = defects._cut(stencil, np.array(center), (16, 16, 3))
+        assert weight.shape == sides == np.zeros((16, 16))[window].shape

@@ -71,6 +71,8 @@ def _defect(
         stencil, filling = KINDS[kind]
         center = place()
         window, weight = _cut(stencil(rng, unit), center, normal.shape)
+        if not weight.size:  # several spots, all beyond the edge
+            continue
         scene = Scene(normal, window, weight, center, source, place(), unit, grey, rng)
         pixels = scene.here + weight[..., None] * (filling(scene) - scene.here)
         pixels = pixels.round().clip(0, 255).astype(np.uint8)
@@ -88,8 +90,8 @@ def _cut(stencil: np.ndarray, center: np.ndarray, shape: tuple[int, ...]) -> tup
         used = np.flatnonzero(stencil.any(1 - axis))
         start = int(at) - side // 2
         first, last = max(start + int(used[0]), 0), min(start + int(used[-1]) + 1, length)
-        window.append(slice(first, last))
-        inner.append(slice(first - start, last - start))
+        window.append(slice(first, max(first, last)))
+        inner.append(slice(first - start, max(first, last) - start))
     return tuple(window), stencil[tuple(inner)]
 
 
