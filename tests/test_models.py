@@ -152,8 +152,12 @@ def test_sizes_that_do_not_fit_are_refused(arguments, message):
 @pytest.mark.parametrize(
     "field, name, said",
     [
-        ("encoder", "resnet18", "; did you mean 'resnet'?"),
-        ("encoder", "vit", "; known: lenet, resnet, video_resnet"),
+        ("encoder", "resnet81", "; did you mean 'resnet18'?"),
+        (
+            "encoder",
+            "vit",
+            "; known: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, lenet, resnet, resnet18",
+        ),
         ("head", "selecter", "; did you mean 'selector'?"),
         ("head", "vit", "; known: activation, lstm, mean"),
     ],

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+_NEUTRAL = json.loads(json.dumps(LATER))  # as stored: tuples are lists
+
+
 def check(config: ConfigDict) -> None:
     """Raises `UserError` with every fault of a config: unknown, missing, wrong kind, out of range."""
     stages = config.get("stages", ())
@@ -122,7 +125,7 @@ def as_dict(config: ConfigDict) -> dict[str, Any]:
 
 
 def _without_neutral(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+    return {name: value for name, value in values.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
 
 
 def from_dict(values: dict[str, Any]) -> ConfigDict:
@@ -147,7 +150,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") 
     lines = []
     ours, theirs = _without_neutral(ours), _without_neutral(theirs)
     for name in sorted(ours.keys() | theirs.keys()):
-        mine, other = (values.get(name, LATER.get(name, "absent")) for values in (ours, theirs))
+        mine, other = (values.get(name, _NEUTRAL.get(name, "absent")) for values in (ours, theirs))
         if isinstance(mine, dict) and isinstance(other, dict):
             lines += differences(mine, other, f"{prefix}{name}.")
         elif mine != other:
