@@ -4,7 +4,6 @@ They are put together with Pillow: a plot by matplotlib takes ten times as long,
 """
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,23 +63,18 @@ def write(
         UserError: they cannot be written.
     """
     names = examples.file_names(split.samples)
-
-    def one(index: int) -> None:
+    for index, found in console.steps(maps.items(), "overlays", len(maps), "images"):
         rows, columns = split.pictures.sizes[index]
         picture = split.pictures.images[np.array([index])][0, :rows, :columns]
         title = split.samples[index] + ("" if values is None else f"   {by} {values[index]:.4g}")
         overlay, numbers = run / OVERLAYS / f"{names[index]}.png", run / MAPS / f"{names[index]}.npy"
-        for path in (overlay, numbers):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        draw(overlay, picture, maps[index], split.pictures.mask(index), scale, title)
-        np.save(numbers, maps[index])
-
-    try:
-        with ThreadPoolExecutor() as pool:
-            for _ in console.steps(pool.map(one, maps), "overlays", len(maps), "images"):
-                pass
-    except OSError as error:
-        raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
+        try:
+            for path in (overlay, numbers):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            draw(overlay, picture, found, split.pictures.mask(index), scale, title)
+            np.save(numbers, found)
+        except OSError as error:
+            raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
 
 
 @functools.cache
