@@ -5,6 +5,7 @@ it: where there are many in closed form (`places.distances`), where fewer than `
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -61,7 +62,8 @@ class Normals:
             return placed.joined(config, features_of(sown), self.shape)
 
         @jax.jit
-        def distances(statistics, x, own, base):
+        def distances(statistics, given):
+            x, own, base = given
             found = {}
             for grid, of in statistics.items():
                 of_grid = None if base is None else base[grid]
@@ -72,17 +74,20 @@ class Normals:
         self._network, self._distances = lambda raw: features(held, raw), distances
         self._kept: list[Features] | None = None
         self.statistics, self._nuisance = {}, {}
-        self._folds: list[tuple[np.ndarray, Grids]] = []
+        self._without: list[tuple[np.ndarray, Grids]] = []  # which pictures these have not seen, on the devices
 
     def fit(self) -> None:
         """Makes the statistics of all pictures, and those of parts where there are few."""
         pieces = list(self._sums(np.ones(self.count, bool)))
         self._nuisance = self._lit()
         self.statistics = self._fitted(pieces)
-        if self.count < MANY:
-            fold = np.random.default_rng(self.config.split_seed).permutation(np.arange(self.count) % FOLDS)
-            for number in range(min(FOLDS, self.count)):
-                self._folds.append((fold == number, self._fitted(list(self._sums(fold != number)))))
+        if self.count >= MANY:
+            self._without.append((np.ones(self.count, bool), parallel.replicate(self.statistics, self.mesh)))
+            return
+        fold = np.random.default_rng(self.config.split_seed).permutation(np.arange(self.count) % FOLDS)
+        for number in range(min(FOLDS, self.count)):
+            others = self._fitted(list(self._sums(fold != number)))
+            self._without.append((fold == number, parallel.replicate(others, self.mesh)))
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Of these numbers, `[N, H, W, 3]` uint8."""
@@ -94,16 +99,16 @@ class Normals:
 
     def unseen(self, x: Features, own: np.ndarray) -> dict[str, np.ndarray]:
         """Distances `{part: [N, P]}` of pictures that were made from the normal ones `own [N]`, which are left out."""
-        if not self._folds:
+        left_out: tuple[Any, Any] = (None, None)
+        if self.count >= MANY:
             sources, at = np.unique(own, return_inverse=True)
-            bases = self._of(sources)
-            base = {grid: values[at] for grid, values in bases.items()}
-            return self._away(self.statistics, x, own.astype(np.int32), base)
+            left_out = own.astype(np.int32), {grid: values[at] for grid, values in self._of(sources).items()}
         found: dict[str, np.ndarray] = {}
-        for members, statistics in self._folds:
+        for members, statistics in self._without:
             which = members[own]
             if which.any():
-                part = self._away(statistics, {grid: values[which] for grid, values in x.items()}, None, None)
+                given = jax.tree.map(lambda values, which=which: values[which], (x, *left_out))
+                part = joined(list(self._in_batches(partial(self._distances, statistics), given)))
                 for name, values in part.items():
                     found.setdefault(name, np.zeros((len(own), values.shape[1]), np.float32))[which] = values
         return found
@@ -179,11 +184,6 @@ class Normals:
             for grid, values in self.features(lit).items():
                 totals[grid].add(values - before[grid])
         return {grid: total.second / total.count for grid, total in totals.items()}
-
-    def _away(self, statistics: Grids, x: Features, own: np.ndarray | None, base: Features | None) -> dict:
-        bare = {grid: of.replace(place=None, near=None) for grid, of in statistics.items()}
-        held = parallel.replicate(bare, self.mesh)
-        return joined(list(self._in_batches(lambda batch: self._distances(held, *batch), (x, own, base))))
 
     def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
         """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
