@@ -75,7 +75,7 @@ def test_neighbours_are_looked_for_at_the_same_place_and_beside(x, rng):
     white, centre = (np.asarray(of) @ np.asarray(made.shared).T for of in (new, made.mean))
     bank = np.asarray(made.bank) + centre[:, None]
     for place in range(PLACES):
-        beside = np.flatnonzero(np.abs(at - at[place]).max(1) <= 1)
+        beside = np.flatnonzero(np.abs(at - at[place]).sum(1) <= 1)
         away = np.linalg.norm(white[:, place][:, None, None] - bank[beside][None], axis=-1)
         np.testing.assert_allclose(found[:, place], away.min((1, 2)), rtol=1e-3, atol=1e-3)
 

@@ -26,7 +26,7 @@ CANCELLED = 1e-5  # of a feature's squared length: smaller squared distances bet
 LEAST_DEVIATION = 0.01  # of a distance over normal pictures: less is rounding, where all pictures are alike
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
 PRECISE = jax.lax.Precision.HIGHEST  # some devices multiply float32 with fewer digits otherwise
-BESIDE = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+BESIDE = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns
 
 
 class Sums:
