@@ -72,8 +72,8 @@ def test_neighbours_are_looked_for_at_the_same_place_and_beside(x, rng):
     made = fitted(x)
     found = np.asarray(places.distances(made, new, GRID)["near"])
     at = np.stack(np.divmod(np.arange(PLACES), GRID[1]), 1)
-    white, centre = (np.asarray(of) @ np.asarray(made.shared).T for of in (new, made.mean))
-    bank = np.asarray(made.bank) + centre[:, None]
+    white, centre = (np.asarray(of) @ np.asarray(made.shared) for of in (new, made.mean))
+    bank = np.asarray(made.bank).transpose(0, 2, 1) + centre[:, None]
     for place in range(PLACES):
         beside = np.flatnonzero(np.abs(at - at[place]).sum(1) <= 1)
         away = np.linalg.norm(white[:, place][:, None, None] - bank[beside][None], axis=-1)
@@ -128,11 +128,11 @@ def test_a_small_distance_is_no_rounding_of_large_features(x):
     far = (x + 1000).astype(np.float32)
     made = fitted(far)
     near = np.asarray(places.distances(made, far[:3] + np.float32(0.25), GRID)["near"])
-    white, centre = (np.asarray(of, np.float64) @ np.asarray(made.shared, np.float64).T for of in (far, made.mean))
-    moved = 0.25 * np.asarray(made.shared, np.float64).sum(1)
+    white, centre = (np.asarray(of, np.float64) @ np.asarray(made.shared, np.float64) for of in (far, made.mean))
+    moved = 0.25 * np.asarray(made.shared, np.float64).sum(0)
     assert (near <= np.linalg.norm(moved) * 1.02).all()  # that of the picture itself, or of a nearer one
     bank = white.transpose(1, 0, 2) - centre[:, None]
-    np.testing.assert_allclose(np.asarray(made.bank), bank, atol=2e-3)
+    np.testing.assert_allclose(np.asarray(made.bank), bank.transpose(0, 2, 1), atol=2e-3)
     alone = np.asarray(places.distances(made, far[:3], GRID)["near"])
     lengths = np.linalg.norm(bank.transpose(1, 0, 2)[:3], axis=-1)
     np.testing.assert_allclose(alone, np.sqrt(places.CANCELLED) * lengths, rtol=0.05, atol=2e-3)

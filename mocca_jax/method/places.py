@@ -90,16 +90,18 @@ class Usual:
 class Statistics:
     """Of one grid of places.
 
-    `mean [P, D]`; `whitener [P, D, D]`, lower triangular: its product with a deviation has the length of the
-    Mahalanobis distance; `shared [D, D]` whitens by the covariance of all places; `bank [P, M, D]`: features of M
-    normal pictures less their place's mean, whitened, `pictures [M]` their numbers; `count` of normal pictures;
-    `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer product.
+    `mean [P, D]`; `whitener [P, D, D]`, upper triangular: a deviation times it has the length of the Mahalanobis
+    distance; `shared [D, D]` whitens by the covariance of all places; `bank [P, D, M]`: features of M normal pictures
+    less their place's mean, whitened, `squares [P, M]` their squared lengths, `pictures [M]` their numbers; `count` of
+    normal pictures; `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer
+    product.
     """
 
     mean: jax.Array
     whitener: jax.Array
     shared: jax.Array
     bank: jax.Array  # float32 values that float16 can hold
+    squares: jax.Array
     pictures: jax.Array
     count: jax.Array
     weight: jax.Array
@@ -133,11 +135,13 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     root = _whitener(shared + max(floor, least) * np.eye(size))
     with threadpool_limits(1):
         whitener = np.stack([_whitener(c).astype(np.float32) for c in covariance])
+    deviations = np.einsum("mpd,de->pem", bank - sums.mean(), root, optimize=True).astype(np.float16)
     return Statistics(
         mean=sums.mean().astype(np.float32),
         whitener=whitener,
         shared=root.astype(np.float32),
-        bank=np.einsum("mpd,ed->pme", bank - sums.mean(), root, optimize=True).astype(np.float16).astype(np.float32),
+        bank=deviations.astype(np.float32),
+        squares=np.square(deviations.astype(np.float32)).sum(1),
         pictures=np.asarray(pictures, np.int32),
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
@@ -145,8 +149,8 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
 
 
 def _whitener(covariance: np.ndarray) -> np.ndarray:
-    """The inverse of the lower Cholesky factor of `[D, D]`."""
-    inverse, fault = linalg.lapack.dtrtri(linalg.cholesky(covariance, lower=True, check_finite=False), lower=1)
+    """The inverse of the upper Cholesky factor of `[D, D]`: what deviations are multiplied by."""
+    inverse, fault = linalg.lapack.dtrtri(linalg.cholesky(covariance, check_finite=False))
     if fault:
         raise np.linalg.LinAlgError(f"a factor that cannot be inverted (place {fault})")
     return inverse
@@ -178,14 +182,16 @@ def distances(
         without = _whitened(found, base)
         white = white + without / jnp.maximum(found.count - 1, 1)
         both, alone = (white * without).sum(-1), jnp.square(without).sum(-1)
-        weight = found.weight[None]
+        weight = found.weight[:, None]
         left = jnp.maximum(1 - weight * alone, LEAST)
         place = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
-    return {"place": jnp.sqrt(place), "near": _nearest(found, x, grid, own)}
+    return {"place": jnp.sqrt(place).T, "near": _nearest(found, x, grid, own)}
 
 
 def _whitened(found: Statistics, x: jax.Array) -> jax.Array:
-    return jnp.einsum("npd,ped->npe", x - found.mean[None], found.whitener, precision=PRECISE)
+    """`[P, N, D]`: places first, as the products are computed."""
+    deviations = (x - found.mean[None]).transpose(1, 0, 2)
+    return jnp.einsum("pnd,pde->pne", deviations, found.whitener, precision=PRECISE)
 
 
 def _nearest(found: Statistics, x: jax.Array, grid: tuple[int, int], own: jax.Array | None) -> jax.Array:
@@ -194,14 +200,14 @@ def _nearest(found: Statistics, x: jax.Array, grid: tuple[int, int], own: jax.Ar
     The pictures are moved over the bank, which is large and stays. Both are told from the mean of the bank's place: a
     squared distance is a difference of squares, and these must not be much larger than it.
     """
-    z, centre = (jnp.matmul(of, found.shared.T, precision=PRECISE) for of in (x, found.mean))
+    z, centre = (jnp.matmul(of, found.shared, precision=PRECISE) for of in (x, found.mean))
     count, (rows, columns), size = z.shape[0], grid, z.shape[-1]
     framed = jnp.pad(z.reshape(count, rows, columns, size), ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = [framed[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i, j in BESIDE]
     moved = jnp.stack(moved).reshape(len(BESIDE) * count, rows * columns, size) - centre[None]
     moved = moved.transpose(1, 0, 2)
-    products = jnp.einsum("pqd,pmd->pqm", moved, found.bank, precision=PRECISE)
-    squared = jnp.square(found.bank).sum(-1)[:, None] - 2 * products
+    products = jnp.einsum("pqd,pdm->pqm", moved, found.bank, precision=PRECISE)
+    squared = found.squares[:, None] - 2 * products
     if own is not None:
         others = own[:, None] != found.pictures[None]
         squared = jnp.where(jnp.tile(others, (len(BESIDE), 1))[None], squared, jnp.inf)

@@ -213,14 +213,14 @@ def _as_tree(statistics: placed.Placed | None) -> dict[str, Any]:
 def _packed(found: places.Statistics) -> dict[str, np.ndarray]:
     """The large arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
     whitener = np.asarray(found.whitener)
-    rows, columns = np.tril_indices(whitener.shape[-1])
+    rows, columns = np.triu_indices(whitener.shape[-1])
     return {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
 
 
 def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
     places_, size = tree["mean"].shape
     whitener = np.zeros((places_, size, size), np.float32)
-    rows, columns = np.tril_indices(size)
+    rows, columns = np.triu_indices(size)
     whitener[:, rows, columns] = tree["whitener"]
     return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
 
