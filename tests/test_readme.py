@@ -18,17 +18,7 @@ COMMANDS = {
     for command in commands(page)
     if {"my_parts", "runs/my_parts", "--workdir=runs/my_parts"} & {*command.flags}
 }
-SMALL = {
-    "resize": 32,
-    "encoder": "lenet",
-    "head": "mean",
-    "layers": (1, 2),
-    "code_size": 16,
-    "reconstruction.epochs": 1,
-    "one_class.epochs": 1,
-    "heldout_fraction": 0.5,
-    "maps": ("features",),
-}
+SMALL = {"resize": 64, "layers": (2, 4), "fine_layers": (2,), "overlays": 2}
 IMAGES = REPOSITORY / "docs/train-on-your-images.md"
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 BOTH_STAGES = ("add-a-backbone.md",)
@@ -53,7 +43,7 @@ def execute(command, folder, *flags):
 
 
 def test_the_commands_are_the_ones_we_mean():
-    names = {"check", "train", "predict", "export", "serve", "report"}
+    names = {"check", "example", "train", "predict", "export", "serve", "report"}
     assert COMMANDS.keys() == {f"mocca {name}" for name in names} | {"mocca_jax.main"}
 
 
@@ -63,6 +53,12 @@ def test_commands_on_a_finished_run(home, name):
     assert done.returncode == 0, done.stdout + done.stderr
     made = {"predict": "out/predictions.csv", "export": "my_parts.mocca", "report": "runs/my_parts/report.html"}
     assert name not in made or (home / made[name]).is_file()
+
+
+def test_an_example_is_drawn(tmp_path):
+    done = execute(COMMANDS["mocca example"], tmp_path, "--normal=2", "--test=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "my_parts/train/good").iterdir())) == 2
 
 
 def test_training_on_a_folder(home):
