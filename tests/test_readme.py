@@ -64,6 +64,12 @@ def test_commands_on_a_finished_run(home, name):
     assert name not in made or (home / made[name]).is_file()
 
 
+def test_an_example_is_drawn(tmp_path):
+    done = execute(COMMANDS["mocca example"], tmp_path, "--normal=2", "--test=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "my_parts/train/good").iterdir())) == 2
+
+
 def test_training_on_a_folder(home):
     """The command of scripts and several hosts, for the kind that trains."""
     shutil.rmtree(home / "runs")

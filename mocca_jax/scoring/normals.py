@@ -52,11 +52,13 @@ class Normals:
         colour = sample.reshape(-1, sample.shape[-1]).mean(0, dtype=np.float64)
         self.grey = np.float32(np.ptp(sample.astype(np.int16), axis=-1).max() <= GREY)
         self.colour = np.where(self.grey, colour.mean(), colour).astype(np.float32)
-        held = parallel.replicate({"params": state.params, "batch_stats": state.batch_stats}, mesh)
+        held = {"params": state.params, "batch_stats": state.batch_stats}
+        held = parallel.replicate((held, self.colour, self.grey), mesh)
 
         @jax.jit
-        def features(variables, raw):
-            image = dataset.inputs.preprocess(placed.relit(raw, self.colour, self.grey))
+        def features(held, raw):  # nothing of these pictures is a constant of the program, which is kept for others
+            variables, colour, grey = held
+            image = dataset.inputs.preprocess(placed.relit(raw, colour, grey))
             mask = jnp.ones(raw.shape[0])
             _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
             return placed.joined(config, features_of(sown), self.shape)
