@@ -104,7 +104,8 @@ def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict
     if heldout and column in heldout:
         groups[f"{verdict.unseen(result)} normal"] = heldout[column]
     if groups:
-        said = f"{name_of(column, result).capitalize()} of each group. The further apart the two colors, the better."
+        said = f"{name_of(column, result).capitalize()} of each group."
+        said += " The further apart the two colors, the better." if {"normal", "anomalous"} <= groups.keys() else ""
         if threshold is not None:
             said += " What lies right of the dashed threshold is flagged."
         label = f"{name_of(column, result)} (larger = more anomalous)"

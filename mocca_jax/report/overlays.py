@@ -120,7 +120,7 @@ def draw(
     page = Image.new("RGB", (right + size[0] + GAP, SIDE + 2 * ROW + BAR + ROW + GAP), "white")
     pen = ImageDraw.Draw(page)
     _text(pen, page.width / 2, GAP / 2, title, page.width - 2 * GAP)
-    for start, said in ((left, "cyan: marked by hand" if marked else "image"), (right, "anomaly map")):
+    for start, said in ((left, "image; cyan: the defect" if marked else "image"), (right, "anomaly map")):
         _text(pen, start + size[0] / 2, ROW, said, size[0])
     page.paste(_outlined(image, mask) if marked else image, (left, 2 * ROW))
     page.paste(_under(image, np.asarray(relative)), (right, 2 * ROW))
