@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments import record_resnet
 from mocca_jax import models, torch_weights
+from mocca_jax.errors import UserError
 from mocca_jax.method import losses
 from mocca_jax.models import convolutions, heads, residual
 from mocca_jax.training import step as train
@@ -121,7 +122,7 @@ def test_an_incomplete_state_dict_is_refused_by_name(state_dict):
     weights = dict(state_dict)
     weights.pop("decoder.conv.1.bn2a.bias")
     weights["encoder.extra"] = np.zeros(3)
-    with pytest.raises(torch_weights.UserError, match=r"bn2a\.bias: missing\n.*encoder\.extra \(3,\): unknown"):
+    with pytest.raises(UserError, match=r"bn2a\.bias: missing\n.*encoder\.extra \(3,\): unknown"):
         torch_weights.resnet_variables(weights)
 
 
