@@ -5,6 +5,7 @@ import base64
 import csv
 import io
 import json
+import signal
 
 import httpx
 import jax
@@ -20,7 +21,7 @@ from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, predictions, results
 from mocca_jax.scoring import fitting, normals, placed
-from mocca_jax.training import parallel
+from mocca_jax.training import interrupts, parallel
 from mocca_jax.training import step as train
 from mocca_jax.weights import packaged
 from tests.runs import untrained as config_of
@@ -63,7 +64,9 @@ def fitted_normals(folder, mesh, **changes):
     dataset = data.load(config)
     loaded = weights.load(config.encoder, None, max(placed.layers(config)))
     state = train.untrained_state(loaded.variables, jax.random.key(0))
-    found = normals.Normals(placed.network(config, dataset.inputs.shape), state, dataset, config, mesh)
+    found = normals.Normals(
+        placed.network(config, dataset.inputs.shape), state, dataset, config, mesh, interrupts.StopRequest()
+    )
     found.fit()
     return found
 
@@ -312,3 +315,14 @@ def test_a_finished_run_is_not_made_again_and_needs_no_checkpoints(untrained, wa
 def test_settings_that_do_not_go_together_are_refused(washers, tmp_path, change, said):
     with pytest.raises(UserError, match=said):
         pipeline.run(config_of(washers, **change), tmp_path / "run")
+
+
+def test_a_signal_ends_fitting_between_two_batches(washers):
+    config = shallow(washers)
+    stop = interrupts.StopRequest()
+    stop.signum = signal.SIGTERM
+    dataset = data.load(config)
+    state = train.untrained_state(weights.load(config.encoder).variables, jax.random.key(0))
+    model = placed.network(config, dataset.inputs.shape)
+    with pytest.raises(interrupts.Interrupted, match="stopped by SIGTERM; the statistics were not finished"):
+        fitting.fit(model, state, dataset, config, parallel.own_mesh(1), {}, stop)

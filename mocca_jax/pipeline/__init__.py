@@ -77,7 +77,7 @@ def run(
     )
     with folders.claim(config, workdir), interrupts.stop_request() as stop:
         if placed.is_used(config):
-            return finish(_fitted(config, workdir, dataset))
+            return finish(_fitted(config, workdir, dataset, stop))
         mesh, budget, folder = parallel.make_mesh(), memory.Budget(config), workdir / CHECKPOINTS
         training = Training(config, workdir, dataset, stop, _once(on_first_step), budget)
         trained = final.restore(folder, lambda: training.fresh(stages[-1]))
@@ -91,14 +91,14 @@ def run(
         return result
 
 
-def _fitted(config, workdir: Path, dataset: data.Dataset) -> Ended:
+def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopRequest) -> Ended:
     """A run that trains nothing: pretrained weights, and statistics of the normal pictures."""
     began, mesh = time.monotonic(), parallel.make_mesh()
     loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
     logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
     state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
     model = placed.network(config, dataset.inputs.shape)
-    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict())
+    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop)
     trained = final.trained(fitted.state, {"statistics": time.monotonic() - began}, None)
     return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted)
 

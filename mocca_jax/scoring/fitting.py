@@ -21,6 +21,7 @@ from mocca_jax.scoring import maps, placed
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
 from mocca_jax.scoring.placed import PARTS, SCORE
+from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.step import TrainState
 
 SHOWN = 400  # maps that are enlarged to the size of pictures, to know what is usual there
@@ -100,14 +101,25 @@ class Fitted:
         return {"chosen": made.chosen, "candidates": made.auc, "kinds": by_kind, "weights": self.weights}
 
 
-def fit(model: AutoEncoder, state: TrainState, dataset: Dataset, config: Any, mesh: Any, weights: dict) -> Fitted:
+def fit(
+    model: AutoEncoder,
+    state: TrainState,
+    dataset: Dataset,
+    config: Any,
+    mesh: Any,
+    weights: dict[str, Any],
+    stop: StopRequest | None = None,
+) -> Fitted:
     """The statistics of the training pictures, in one pass where their features fit into memory.
 
     Args:
-        model, state, dataset, config, mesh: as `Normals`.
+        model, state, dataset, config, mesh, stop: as `Normals`.
         weights: where the encoder's come from.
+
+    Raises:
+        Interrupted: a signal came; nothing is kept.
     """
-    normals = Normals(model, state, dataset, config, mesh)
+    normals = Normals(model, state, dataset, config, mesh, stop or StopRequest())
     normals.fit()
     distances = normals.all_unseen()
     normals.standardize(distances)

@@ -20,6 +20,7 @@ from mocca_jax.scoring import placed
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.scoring.placed import GRIDS, KINDS
 from mocca_jax.training import parallel
+from mocca_jax.training.interrupts import Interrupted, StopRequest
 from mocca_jax.training.step import TrainState, features_of
 
 MANY, FOLDS = 100, 5
@@ -42,9 +43,19 @@ class Normals:
     dataset: its `train.pictures` are the normal ones.
     config: of the run.
     mesh: the devices.
+    stop: may ask to stop, between batches.
     """
 
-    def __init__(self, model: AutoEncoder, state: TrainState, dataset: Dataset, config: Any, mesh: Any):
+    def __init__(
+        self,
+        model: AutoEncoder,
+        state: TrainState,
+        dataset: Dataset,
+        config: Any,
+        mesh: Any,
+        stop: StopRequest,
+    ):
+        self._stop = stop
         self.config, self.mesh, self.shape = config, mesh, dataset.inputs.shape
         self.sizes = placed.sides(config, self.shape)
         self.pictures, self.count = dataset.train.pictures, len(dataset.train.pictures)
@@ -193,6 +204,8 @@ class Normals:
         padded = parallel.padded(size, self.mesh)
         own = parallel.own_rows(padded, self.mesh)
         for start in range(0, count, size):
+            if self._stop.signum:
+                raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
             stop = min(start + size, count)
             batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
             found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
