@@ -24,6 +24,15 @@ def parser(module_docstring: str) -> argparse.ArgumentParser:
     )
 
 
+def begin(takes: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """What the arguments say; log and progress are as they want them."""
+    console.add_flags(takes)
+    options = takes.parse_intermixed_args(arguments)
+    console.set_up(options.verbosity)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return options
+
+
 def add_place(to: argparse.ArgumentParser, name: str, said: str, many: bool = False, **how: Any) -> None:
     """An argument that may be given by its place or as `--name`: `mocca predict runs/a` or `--run=runs/a`."""
     to.add_argument(f"{name}_", metavar=name.upper(), nargs="*" if many else "?", help=said, **how)

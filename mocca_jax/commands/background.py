@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax import console
-from mocca_jax.commands.arguments import parser, plain_errors
+from mocca_jax.commands.arguments import begin, parser, plain_errors
 from mocca_jax.data import films, images, video_layout
 from mocca_jax.errors import UserError
 
@@ -37,9 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     takes.add_argument("--method", choices=sorted(METHODS), default="mog2", help="where the background comes from")
     takes.add_argument("--rows", type=int, default=256, help="of the copies, pixels")
     takes.add_argument("--columns", type=int, default=512, help="of the copies, pixels")
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
+    options = begin(takes, arguments)
     with plain_errors():
         try:
             done, skipped = remove(options.folder, options.method, (options.rows, options.columns))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mocca_jax import console
-from mocca_jax.commands.arguments import parser, plain_errors
+from mocca_jax.commands.arguments import begin, parser, plain_errors
 from mocca_jax.data import images, layout
 
 SHOWN = 10
@@ -33,9 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
     takes.add_argument("folder", type=Path, help="laid out as for training")
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
+    options = begin(takes, arguments)
     with plain_errors():
         text, problems = report(options.folder)
     print(text)

@@ -11,11 +11,9 @@ Before the file is kept, a new process that imports only jax and numpy loads it,
 detector's; a file that differs is not left behind.
 """
 
-import os
 from pathlib import Path
 
-from mocca_jax import console
-from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.export.artifact import export
 
 
@@ -25,10 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_place(takes, "run", "workdir of a finished run, or its detector.npz", type=Path)
     add_place(takes, "output", "the file; it must not exist", type=Path)
     add_by(takes)
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    options = begin(takes, arguments)
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
         output = place(options, "output", "the file to write, such as my_parts.mocca,")

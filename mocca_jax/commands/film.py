@@ -9,8 +9,7 @@ labelled anomalous, where labels are known. The picture has a red frame where th
 
 from pathlib import Path
 
-from mocca_jax import console
-from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_place, begin, parser, place, plain_errors
 from mocca_jax.report import film
 
 
@@ -21,9 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_place(takes, "video", "name of a test video")
     add_place(takes, "output", "the film to write", type=Path)
     takes.add_argument("--fps", type=float, default=12.0, help="frames per second of the film")
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
+    options = begin(takes, arguments)
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
         video = place(options, "video", "the name of a test video")

@@ -22,7 +22,6 @@ The exit code is 0 when everything was read, 3 when some files were unreadable, 
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -34,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from mocca_jax import console
-from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.data import cache, incoming, sources
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
@@ -56,10 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     takes.add_argument("--alpha", type=float, help="share of good pictures that may be flagged (default: the run's)")
     add_by(takes)
     takes.add_argument("--overlays", choices=("none", "flagged", "all"), default="none", help="which are drawn")
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    options = begin(takes, arguments)
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
         inputs = place(options, "input", "what to judge, such as a folder of pictures,")

@@ -8,8 +8,7 @@ run; nothing is computed anew.
 
 from pathlib import Path
 
-from mocca_jax import console
-from mocca_jax.commands.arguments import add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_place, begin, parser, place, plain_errors
 from mocca_jax.report import page
 
 
@@ -17,8 +16,6 @@ def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
     add_place(takes, "run", "workdir of a finished run", type=Path)
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
+    options = begin(takes, arguments)
     with plain_errors():
         print(f"written to {page.write(place(options, 'run', 'the run, the folder of a finished training,'))}")

@@ -16,7 +16,6 @@ stopped (Ctrl-C, SIGTERM) it takes no more requests and answers those it took.
 import asyncio
 import base64
 import io
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,8 +25,7 @@ from typing import Any
 import numpy as np
 
 import mocca_jax
-from mocca_jax import console
-from mocca_jax.commands.arguments import add_by, add_place, parser, place, plain_errors
+from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.data import cache, images
 from mocca_jax.detector import Detector, Findings
 from mocca_jax.errors import UserError
@@ -57,10 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, unit in (("megabytes", "of a body"), ("megapixels", "of a picture"), ("seconds", "for an answer")):
         takes.add_argument(f"--{name}", type=float, default=getattr(Limits, name), help=f"{unit}, at most")
     takes.add_argument("--waiting", type=int, default=Limits.waiting, help="requests at once, at most")
-    console.add_flags(takes)
-    options = takes.parse_intermixed_args(arguments)
-    console.set_up(options.verbosity)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    options = begin(takes, arguments)
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
         try:
