@@ -52,6 +52,18 @@ def test_two_hosts_with_two_devices_compute_what_one_device_does(tmp_path, monke
         assert result(tmp_path / "two")["radii"][layer] == pytest.approx(radius, rel=1e-9)
 
 
+def test_two_hosts_make_the_statistics_of_one(tmp_path, washers):
+    flags = ("--config=configs/folder.py", f"--config.data_dir={washers}", "--config.resize=64", "--config.overlays=0")
+    flags += ("--config.layers=(2, 4)", "--config.fine_layers=(2,)", "--config.maps=()", "--config.batch_size=6")
+    said_by(soak.start(tmp_path / "one", 1, flags, devices=1))
+    first, second = said_by(soak.start(tmp_path / "two", 2, flags, devices=2))
+    assert "2 host(s)" in first and "AUC" in first and "AUC" not in second
+    np.testing.assert_allclose(scores_of(tmp_path / "two"), scores_of(tmp_path / "one"), rtol=1e-3, atol=1e-2)
+    ours, theirs = (result(tmp_path / name) for name in ("two", "one"))
+    assert ours["statistics"]["chosen"] == theirs["statistics"]["chosen"]
+    assert ours["decision"]["threshold"] == pytest.approx(theirs["decision"]["threshold"], rel=1e-2)
+
+
 def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
     flags = ("--config=configs/smoke.py", "--config.checkpoint_seconds=0.1", "--config.one_class.epochs=10")
     first, second = soak.start(tmp_path / "run", 2, flags)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from mocca_jax import Detector, data, pipeline, weights
 from mocca_jax.commands import example, predict, serve
+from mocca_jax.configs import folder
 from mocca_jax.errors import UserError
 from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
@@ -227,6 +228,18 @@ def test_of_few_pictures_a_detector_is_made_that_always_decides(count):
     assert found.p_value[2:] == pytest.approx(1 / (count + 1))
     with pytest.raises(UserError, match=r"alpha = 0.01 takes 99 held-out"):
         detector.predict(noise, alpha=0.01)
+
+
+@pytest.mark.usefixtures("few_made_up")
+def test_the_default_config_takes_an_array_as_it_is():
+    detector = Detector.fit(drawn(8, seed=3), folder.get_config())
+    bad = drawn(2, seed=4)
+    bad[:, 20:36, 20:36] = (200, 40, 40)
+    assert detector.inputs.size == (256, 256) and detector.config.stages == ()
+    assert detector.predict(bad).all() and detector.alpha == pytest.approx(1 / 9)
+    assert [np.unravel_index(found.argmax(), found.shape) for found in detector.anomaly_map(bad[:1])] == [
+        pytest.approx((112, 112), abs=48)
+    ]
 
 
 def test_one_picture_is_too_few():
