@@ -1,11 +1,13 @@
 """What the commands' arguments share: help with defaults, places that may be named with or without a flag."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mocca_jax import console
 from mocca_jax.errors import UserError
 
 
