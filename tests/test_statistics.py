@@ -232,7 +232,7 @@ def test_the_default_config_takes_an_array_as_it_is():
     detector = Detector.fit(drawn(8, seed=3), folder.get_config())
     bad = drawn(2, seed=4)
     bad[:, 20:36, 20:36] = (200, 40, 40)
-    assert detector.inputs.size == (256, 256) and detector.config.stages == ()
+    assert detector.inputs.size == (256, 256) and not detector.config.stages
     assert detector.predict(bad).all() and detector.alpha == pytest.approx(1 / 9)
     assert [np.unravel_index(found.argmax(), found.shape) for found in detector.anomaly_map(bad[:1])] == [
         pytest.approx((112, 112), abs=48)
