@@ -231,14 +231,16 @@ def test_of_few_pictures_a_detector_is_made_that_always_decides(count):
 
 
 @pytest.mark.usefixtures("few_made_up")
-def test_the_default_config_takes_an_array_as_it_is():
-    detector = Detector.fit(drawn(8, seed=3), folder.get_config())
+def test_the_default_config_but_for_its_size_takes_an_array():
+    config = folder.get_config()
+    config.resize = 64
+    detector = Detector.fit(drawn(8, seed=3), config)
     bad = drawn(2, seed=4)
     bad[:, 20:36, 20:36] = (200, 40, 40)
-    assert detector.inputs.size == (256, 256) and detector.config.stages == ()
+    assert detector.inputs.size == (64, 64) and not detector.config.stages
     assert detector.predict(bad).all() and detector.alpha == pytest.approx(1 / 9)
     assert [np.unravel_index(found.argmax(), found.shape) for found in detector.anomaly_map(bad[:1])] == [
-        pytest.approx((112, 112), abs=48)
+        pytest.approx((28, 28), abs=12)
     ]
 
 

@@ -14,7 +14,7 @@ are printed; an output that ends in .csv or .json is one file; any other is a fo
 - `overlays/`: with --overlays=flagged or --overlays=all, each picture beside its anomaly map.
 
 Larger scores are more anomalous. `p_value` is the share of normal pictures at least as anomalous, `anomalous` says
-whether it is at most alpha; both are empty where the run held too few normal pictures out. With a folder as the output,
+whether it is at most alpha; both are empty where the run held no normal picture out. With a folder as the output,
 the same command again goes on where it was stopped, and tries unreadable files anew.
 
 The exit code is 0 when everything was read, 3 when some files were unreadable, 1 when nothing could be done.
@@ -84,7 +84,7 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
             wanted.write_text(json.dumps(list(Rows(folder)), indent=2) + "\n")
         if failed and as_file:
             print((folder / UNREADABLE).read_text(), file=sys.stderr, end="")
-    said = "undecided, too few normal samples were held out" if flagged is None else f"{flagged} of them anomalous"
+    said = "undecided, no normal samples were held out" if flagged is None else f"{flagged} of them anomalous"
     where = "" if wanted is None else f": see {wanted}"
     print(f"{done} scored, {said}, {failed} file(s) unreadable{where}")
     return failed
@@ -114,8 +114,8 @@ def predict(
         drawn: overlays, "none", "flagged" or "all".
 
     Returns:
-        How many pictures or frames have a score, how many of them are anomalous (None: the run held too few normal
-        samples out to decide), how many files were unreadable.
+        How many pictures or frames have a score, how many of them are anomalous (None: the run held no normal
+        samples out), how many files were unreadable.
 
     Raises:
         UserError: no such run or input, or the output folder belongs to another run.

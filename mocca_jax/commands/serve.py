@@ -113,7 +113,7 @@ def make_app(detector: Detector, limits: Limits = Limits()):
 
     @app.post("/score", openapi_extra={"requestBody": picture})
     async def score(request: Request, map: bool = False) -> dict[str, Any]:
-        """Larger scores are more anomalous; p_value and anomalous are null where too little was held out."""
+        """Larger scores are more anomalous; p_value and anomalous are null where nothing was held out."""
         if map and detector.map_scale is None:
             raise HTTPException(400, "this model has no anomaly maps: leave map out")
         if not batcher.enter():
