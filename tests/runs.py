@@ -1,5 +1,6 @@
 """Small finished runs that several test files use."""
 
+import csv
 import fcntl
 from contextlib import suppress
 
@@ -71,6 +72,28 @@ def untrained(folder, **changes):
     config.data_dir = str(folder)
     config.update(resize=64, overlays=2, **changes)
     return config
+
+
+def shallow(folder="", **changes):
+    """As `untrained` with the first blocks alone, which compile in a moment."""
+    return untrained(folder, **{"layers": (2, 4), "fine_layers": (2,), "maps": ()} | changes)
+
+
+def drawn(count, seed, kind="good", side=64):
+    """New washers `[N, side, side, 3]`."""
+    rng = np.random.default_rng(seed)
+    return np.stack([np.asarray(example.part(rng, kind)[0].resize((side, side))) for _ in range(count)])
+
+
+def pictures(folder, kind):
+    """The files of `washers`, by their numbers."""
+    return sorted(folder.glob(f"{kind}/*.png"), key=lambda path: int(path.stem))
+
+
+def rows_of(path):
+    """A table's rows."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def clip():

@@ -2,10 +2,8 @@
 
 import asyncio
 import base64
-import csv
 import io
 import json
-import signal
 
 import httpx
 import jax
@@ -14,62 +12,22 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from mocca_jax import Detector, data, pipeline, weights
-from mocca_jax.commands import example, predict, serve
-from mocca_jax.configs import folder
+from mocca_jax import Detector, pipeline, weights
+from mocca_jax.commands import predict, serve
 from mocca_jax.errors import UserError
 from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, predictions, results
-from mocca_jax.scoring import fitting, normals, placed
-from mocca_jax.training import interrupts, parallel
-from mocca_jax.training import step as train
+from mocca_jax.scoring import placed
+from mocca_jax.training import parallel
 from mocca_jax.weights import packaged
+from tests.runs import drawn, pictures, rows_of
 from tests.runs import untrained as config_of
 
 
 @pytest.fixture(scope="module")
 def detector(untrained):
     return Detector.load(untrained)
-
-
-@pytest.fixture
-def few_made_up(monkeypatch):
-    """Runs that make up few defects: seconds."""
-    monkeypatch.setattr(fitting, "MADE_ON", 6)
-
-
-def pictures(folder, kind):
-    return sorted(folder.glob(f"{kind}/*.png"), key=lambda path: int(path.stem))
-
-
-def shallow(folder="", **changes):
-    """The first blocks alone, which compile in a moment."""
-    return config_of(folder, **{"layers": (2, 4), "fine_layers": (2,), "maps": ()} | changes)
-
-
-def drawn(count, seed, kind="good", side=64):
-    """New washers `[N, side, side, 3]`."""
-    rng = np.random.default_rng(seed)
-    return np.stack([np.asarray(example.part(rng, kind)[0].resize((side, side))) for _ in range(count)])
-
-
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def fitted_normals(folder, mesh, **changes):
-    """Statistics of a folder's normal pictures, without a run."""
-    config = shallow(folder, **changes)
-    dataset = data.load(config)
-    loaded = weights.load(config.encoder, None, max(placed.layers(config)))
-    state = train.untrained_state(loaded.variables, jax.random.key(0))
-    found = normals.Normals(
-        placed.network(config, dataset.inputs.shape), state, dataset, config, mesh, interrupts.StopRequest()
-    )
-    found.fit()
-    return found
 
 
 def test_obvious_defects_are_found_and_good_pictures_let_pass(untrained, detector, washers):
@@ -192,107 +150,12 @@ def test_another_brightness_of_good_pictures_is_no_defect(detector, gain):
     assert as_before <= 0.15 and flagged <= as_before + 0.1
 
 
-def test_statistics_are_the_same_over_batch_sizes_and_devices(washers):
-    many = parallel.Mesh(np.array(jax.devices()[:8]), (parallel.AXIS,))
-    one = fitted_normals(washers, parallel.make_mesh(), batch_size=16)
-    for other in (
-        fitted_normals(washers, parallel.make_mesh(), batch_size=5),
-        fitted_normals(washers, many, batch_size=16),
-    ):
-        for grid, of in one.statistics.items():
-            for name in ("mean", "count", "pictures", "weight"):
-                np.testing.assert_allclose(
-                    getattr(other.statistics[grid], name), getattr(of, name), rtol=1e-4, atol=1e-4
-                )
-        found, theirs = one.all_unseen(), other.all_unseen()
-        for part, values in found.items():
-            np.testing.assert_allclose(theirs[part], values, rtol=2e-3, atol=2e-3 * values.mean())
-
-
 def test_a_detector_scores_alike_on_one_device_and_on_eight(detector):
     new = drawn(16, seed=2)
     eight = Detector(detector.content)
     eight.scorer.mesh = parallel.Mesh(np.array(jax.devices()[:8]), (parallel.AXIS,))
     eight.scorer.state = parallel.replicate(jax.device_get(detector.scorer.state), eight.scorer.mesh)
     np.testing.assert_allclose(eight.score(new), detector.score(new), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.usefixtures("few_made_up")
-@pytest.mark.parametrize("count", [2, 5])
-def test_of_few_pictures_a_detector_is_made_that_always_decides(count):
-    detector = Detector.fit(drawn(count, seed=3), shallow())
-    assert len(detector.calibration.heldout) == count and detector.alpha == pytest.approx(1 / (count + 1))
-    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    found = detector.examine(np.concatenate([drawn(2, seed=4), noise]))
-    assert np.isfinite(found.score).all() and found.anomalous[2:].all()
-    assert found.p_value[2:] == pytest.approx(1 / (count + 1))
-    with pytest.raises(UserError, match=r"alpha = 0.01 takes 99 held-out"):
-        detector.predict(noise, alpha=0.01)
-
-
-@pytest.mark.usefixtures("few_made_up")
-def test_the_default_config_but_for_its_size_takes_an_array():
-    config = folder.get_config()
-    config.resize = 64
-    detector = Detector.fit(drawn(8, seed=3), config)
-    bad = drawn(2, seed=4)
-    bad[:, 20:36, 20:36] = (200, 40, 40)
-    assert detector.inputs.size == (64, 64) and not detector.config.stages
-    assert detector.predict(bad).all() and detector.alpha == pytest.approx(1 / 9)
-    assert [np.unravel_index(found.argmax(), found.shape) for found in detector.anomaly_map(bad[:1])] == [
-        pytest.approx((28, 28), abs=12)
-    ]
-
-
-def test_one_picture_is_too_few():
-    with pytest.raises(UserError, match=r"1 normal image\(s\), of which 0 held out, leave fewer than two"):
-        Detector.fit(drawn(1, seed=3), shallow())
-
-
-@pytest.mark.usefixtures("few_made_up")
-def test_identical_pictures_are_no_obstacle(tmp_path):
-    alike = np.repeat(drawn(1, seed=3), 8, 0)
-    detector = Detector.fit(alike, shallow(maps=("statistics",)), tmp_path / "run")
-    assert detector.score(alike[:1]) == pytest.approx(detector.calibration.threshold, abs=0.2)
-    found = detector.examine(drawn(2, seed=4, kind="stain"))
-    assert np.isfinite(found.score).all() and found.anomalous.all()
-    result = whole.read_json(tmp_path / "run" / results.RESULT)
-    assert np.isfinite([result["threshold"]["score"], result["maps"]["threshold"], result["maps"]["ordinary"]]).all()
-
-
-@pytest.mark.usefixtures("few_made_up")
-def test_grey_pictures_stay_grey_whatever_the_lamps_colour():
-    grey = drawn(10, seed=3).mean(-1).astype(np.uint8)
-    detector = Detector.fit(grey[..., None], shallow())
-    assert float(detector.content.state.statistics.grey) == 1
-    coloured = np.clip(grey[:4, ..., None] * np.array([1.0, 0.9, 0.8]), 0, 255).astype(np.uint8)
-    as_grey, as_coloured = detector.score(grey[:4, ..., None]), detector.score(coloured)
-    np.testing.assert_allclose(as_coloured, as_grey, atol=0.3 * np.ptp(detector.calibration.heldout))
-    assert not detector.predict(coloured).any()
-
-
-@pytest.mark.usefixtures("few_made_up")
-def test_many_pictures_are_left_out_in_closed_form_as_well(washers, tmp_path, monkeypatch):
-    for module in (normals, fitting):
-        monkeypatch.setattr(module, "MANY", 10)
-    monkeypatch.setattr(fitting, "SHOWN", 10)  # of more pictures, some maps are kept
-    result = pipeline.run(shallow(washers, maps=("statistics",)), tmp_path / "run")
-    assert result["metrics"]["combined"]["auc"] == 1.0 and result["decision"]["heldout"] == 24
-    detector = Detector.load(tmp_path / "run")
-    rows = rows_of(tmp_path / "run" / results.SCORES["heldout"])
-    assert len(rows) == 24 and len(detector.content.map_heldout) == 10
-    seen = detector.score([washers / row["sample"] for row in rows])
-    unseen = np.array([float(row["score"]) for row in rows])
-    assert (seen < unseen).mean() > 0.9 and detector.predict(pictures(washers, "test/square")).all()
-
-
-def test_features_that_do_not_fit_into_memory_are_computed_again(washers, monkeypatch):
-    kept = fitted_normals(washers, parallel.make_mesh())
-    monkeypatch.setattr(normals, "KEPT_BYTES", 0)
-    again = fitted_normals(washers, parallel.make_mesh())
-    assert kept._kept is not None and again._kept is None
-    for part, values in kept.all_unseen().items():
-        np.testing.assert_array_equal(again.all_unseen()[part], values)
 
 
 def test_without_the_package_of_the_weights_the_error_says_what_to_install(washers, tmp_path, monkeypatch):
@@ -330,14 +193,3 @@ def test_a_finished_run_is_not_made_again_and_needs_no_checkpoints(untrained, wa
 def test_settings_that_do_not_go_together_are_refused(washers, tmp_path, change, said):
     with pytest.raises(UserError, match=said):
         pipeline.run(config_of(washers, **change), tmp_path / "run")
-
-
-def test_a_signal_ends_fitting_between_two_batches(washers):
-    config = shallow(washers)
-    stop = interrupts.StopRequest()
-    stop.signum = signal.SIGTERM
-    dataset = data.load(config)
-    state = train.untrained_state(weights.load(config.encoder).variables, jax.random.key(0))
-    model = placed.network(config, dataset.inputs.shape)
-    with pytest.raises(interrupts.Interrupted, match="stopped by SIGTERM; the statistics were not finished"):
-        fitting.fit(model, state, dataset, config, parallel.own_mesh(1), {}, stop)
