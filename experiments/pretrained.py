@@ -1,11 +1,11 @@
 """Command: the detector of pretrained features on real parts: all pictures and few, lamps, what is known beforehand.
 
 python -m experiments.pretrained [--data=mvtec/bottle,piped] [--counts=0,5,20,50] [--seeds=0,1,2]
-python -m experiments.pretrained --table
 
 `--data` are folders below MOCCA_DATA_DIR, or folders of such; a count of 0 takes all good pictures, others are drawn by
 the seed. Rows go to experiments/results/pretrained.jsonl, finished ones are not computed again. Nothing is chosen by
-test labels: `chosen` was, on made-up defects, before a test picture was seen.
+test labels: `chosen` was, on made-up defects, before a test picture was seen. `python -m experiments.tables` makes the
+table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from experiments import rows
-from experiments.markdown import header, line
+from experiments.markdown import circumstances, header, line
 from mocca_jax import config as configs
 from mocca_jax import data, weights
 from mocca_jax.configs import folder
@@ -49,11 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", default=DEFAULT)
     parser.add_argument("--counts", default="0", help="good pictures to fit on; 0 = all")
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--table", action="store_true", help="print the table of the rows that are there")
     options = parser.parse_args(arguments)
-    if options.table:
-        print("\n".join(table(rows.read(ROWS))))
-        return
     parallel.configure(0, os.environ.get("JAX_COMPILATION_CACHE_DIR"))
     for place in options.data.split(","):
         for found in categories(Path(os.environ["MOCCA_DATA_DIR"]) / place):
@@ -83,7 +79,8 @@ def measure(place: Path, count: int, seed: int) -> None:
     fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict())
     row = {"data": place.name, "normal": len(dataset.train), "count": count, "seed": seed, "config_hash": digest}
     row |= {"fit_seconds": round(time.monotonic() - began, 1), "statistics": fitted.as_dict()}
-    row |= tested(config, model, fitted, dataset, mesh) | {"circumstances": results.circumstances()}
+    row |= tested(config, model, fitted, dataset, mesh) | results.circumstances()
+    row["wall_seconds"] = round(time.monotonic() - began, 1)
     rows.append(ROWS, row)
     print(json.dumps({name: row[name] for name in ("data", "normal", "seed", "auc", "parts")}), flush=True)
 
@@ -152,7 +149,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
         cells += [f"{min(row['auc'] for row in members):.3f}", f"{pixels[0]:.3f}", f"{pixels[1]:.3f}", chosen]
         cells += [f"{mean['normal_flagged']:.0%}", f"{lamps:.0%}", f"{mean['anomalous_flagged']:.0%}", f"{made_up:.3f}"]
         lines.append(line(cells))
-    return lines
+    return [*lines, *circumstances(found)]
 
 
 if __name__ == "__main__":
