@@ -30,6 +30,7 @@ SECTIONS = {  # arguments of `python -m experiments.bench.`
     "video-scoring": "video_step --rounds=3 --clip=8,64,96,1 --batch=4 --code=64 --task=scoring",
     "video-full": "video_step --rounds=2",
     "pretrained": "pretrained_features --rounds=5",
+    "fitting": "fitting",
     "detector": "detector --rounds=100",
     "modes": "modes",
     "limits": "limits",
