@@ -37,13 +37,15 @@ Grids = dict[str, places.Statistics]
 
 
 class Normals:
-    """Args:
-    model: `placed.network`.
-    state: with the encoder's weights.
-    dataset: its `train.pictures` are the normal ones.
-    config: of the run.
-    mesh: the devices.
-    stop: may ask to stop, between batches.
+    """The normal pictures of a run, their features and statistics.
+
+    Args:
+        model: `placed.network`.
+        state: with the encoder's weights.
+        dataset: its `train.pictures` are the normal ones.
+        config: of the run.
+        mesh: the devices.
+        stop: may ask to stop, between batches.
     """
 
     def __init__(
