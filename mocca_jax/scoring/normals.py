@@ -79,12 +79,7 @@ class Normals:
         @jax.jit
         def distances(statistics, given):
             x, own, base = given
-            found = {}
-            for grid, of in statistics.items():
-                of_grid = None if base is None else base[grid]
-                for kind, values in places.distances(of, x[grid], self.sizes[grid], own, of_grid).items():
-                    found[f"{grid}_{kind}"] = values
-            return found
+            return placed.distances(config, statistics, x, self.shape, own, base)
 
         self._network, self._distances = lambda raw: features(held, raw), distances
         self._kept: list[Features] | None = None
@@ -141,13 +136,8 @@ class Normals:
 
     def maps(self, distances: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Standardised maps `{part: [N, rows, columns]}` of distances."""
-        found = {}
-        for grid, of in self.statistics.items():
-            standard = places.standardized(of, {kind: distances[f"{grid}_{kind}"] for kind in KINDS})
-            for kind, values in standard.items():
-                whole = placed.on_fine_grid(values, self.sizes[grid], self.sizes["fine"])
-                found[f"{grid}_{kind}"] = np.asarray(whole)
-        return found
+        found = placed.maps(self.config, self.statistics, distances, self.shape)
+        return {part: np.asarray(values) for part, values in found.items()}
 
     def _pieces(self, what: str) -> Iterator[tuple[np.ndarray, Features]]:
         """Numbers and features of all pictures, some at a time."""

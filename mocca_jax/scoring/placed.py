@@ -90,21 +90,30 @@ def joined(config, features: Mapping[str, jax.Array], shape: tuple[int, ...]) ->
     return found
 
 
-def maps(
+def distances(
     config,
-    known: Placed,
-    x: dict[str, jax.Array],
+    grids: Mapping[str, places.Statistics],
+    x: Mapping[str, jax.Array],
     shape: tuple[int, ...],
     own: jax.Array | None = None,
-    base: dict[str, jax.Array] | None = None,
-) -> Maps:
-    """Each part's map of joined features, in deviations from the usual; `own`, `base` as for `places.distances`."""
+    base: Mapping[str, jax.Array] | None = None,
+) -> dict[str, jax.Array]:
+    """`{part: [B, P]}` of joined features; `own`, `base` as for `places.distances`."""
     found = {}
-    for grid, statistics in known.grids.items():
-        size = sides(config, shape)[grid]
-        away = places.distances(statistics, x[grid], size, own, None if base is None else base[grid])
-        for kind, values in places.standardized(statistics, away).items():
-            found[f"{grid}_{kind}"] = on_fine_grid(values, size, sides(config, shape)["fine"])
+    for grid, statistics in grids.items():
+        size, of_grid = sides(config, shape)[grid], None if base is None else base[grid]
+        for kind, values in places.distances(statistics, x[grid], size, own, of_grid).items():
+            found[f"{grid}_{kind}"] = values
+    return found
+
+
+def maps(config, grids: Mapping[str, places.Statistics], away: Mapping[str, jax.Array], shape: tuple[int, ...]) -> Maps:
+    """Each part's map of distances `{part: [B, P]}`, in deviations from the usual."""
+    found, sizes = {}, sides(config, shape)
+    for grid, statistics in grids.items():
+        standard = places.standardized(statistics, {kind: away[f"{grid}_{kind}"] for kind in KINDS})
+        for kind, values in standard.items():
+            found[f"{grid}_{kind}"] = on_fine_grid(values, sizes[grid], sizes["fine"])
     return found
 
 
@@ -124,7 +133,8 @@ def combined(found: Maps, weights: Mapping[str, jax.Array]) -> jax.Array:
 
 def of_features(config, known: Placed, features: Mapping[str, jax.Array], shape: tuple[int, ...]) -> Maps:
     """Each part's map of pictures, and with it the run's own, `statistics`, from what the encoder has sown."""
-    found = maps(config, known, joined(config, features, shape), shape)
+    away = distances(config, known.grids, joined(config, features, shape), shape)
+    found = maps(config, known.grids, away, shape)
     return found | {SCORE: combined(found, known.weights)}
 
 
