@@ -50,6 +50,7 @@ def base(kind: str) -> ConfigDict:
     config.heldout_fraction = 0.1  # of the normal images: threshold and p-values
     config.split_seed = 0
     config.alpha = 0.05  # share of good images that may be flagged
+    config.depth = 0  # bits that count in images of more than 8; 0 = as the file says
     config.unreadable = "error"  # or "skip"
     # Network
     config.encoder = "resnet"

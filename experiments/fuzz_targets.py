@@ -19,7 +19,7 @@ from mocca_jax import config as configs
 from mocca_jax.commands import check, serve
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke
-from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
+from mocca_jax.data import decoder, films, images, incoming, layout, masks, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.export import exported
 from mocca_jax.files import whole
@@ -68,12 +68,13 @@ def _read_image_folder(root: Path) -> None:
     """As training does: sizes, masks, pixels; and the check, which lists faults and never raises."""
     check.report(root)
     found = layout.scan(root)
-    pictures.check_masks(found.masks, found.test)
-    for mask in filter(None, found.masks):
-        pictures.read_mask(mask, np.array([20, 24]), "stretch")
-    broken = [path for path in (*found.train, *found.test) if images._sizes([path])[0][0] == 0]
+    broken = [path for path in (*found.train, *found.test) if decoder.facts(path).fault]
     if broken:
-        raise UserError(images._broken_text(broken))
+        raise UserError(images.broken_text(broken))
+    sides = np.array([decoder.facts(path).size for path in found.test])
+    masks.check(found.masks, found.test, found.labels, sides, sides, "stretch")
+    for mask in filter(None, found.masks):
+        masks.reduced(masks.read(mask).marked, (20, 24), "stretch")
 
 
 def _film(root: Path) -> None:
@@ -123,7 +124,7 @@ def _predictions(root: Path) -> None:
     found = Detector.load(_finished()).findings(
         Detector.load(_finished()).of_views([[np.zeros((16, 16, 3), np.uint8)]])
     )
-    made.add([(Path("a.png"), None)], found)
+    made.add([(Path("a.png"), None)], ["0" * 16], found)
     made.keep()
 
 

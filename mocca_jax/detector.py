@@ -9,6 +9,7 @@
 A detector keeps nothing between calls and may be used from several threads.
 """
 
+import glob
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,11 +81,12 @@ class Detector:
         return cls(content, by, alpha)
 
     @classmethod
-    def fit(cls, normal: str | Path | np.ndarray, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
+    def fit(cls, normal: Any, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
         """Trains on normal pictures, without the command line.
 
         Args:
-            normal: a folder, laid out as for `configs/folder.py`; or pictures `[N, H, W, C]`.
+            normal: a folder, laid out as for `configs/folder.py`; or several pictures, as for `score`: an array
+                `[N, H, W, C]`, a pattern such as "good/*.png", a list of files, arrays, bytes, of any size.
             config: as `configs.folder.get_config()` gives it.
             workdir: where the run is kept, and goes on if it was stopped; None: nothing is kept.
 
@@ -94,11 +96,11 @@ class Detector:
         config = config.copy_and_resolve_references()
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
             place = Path(workdir or temporary)
-            if isinstance(normal, str | Path):
+            if isinstance(normal, str | Path) and (Path(normal).is_dir() or not glob.has_magic(str(normal))):
                 config.data_dir = str(normal)
                 pipeline.run(config, place)
             else:
-                pictures = folder.Arrays(np.asarray(normal))
+                pictures = folder.Given(normal)
                 config.data_dir = pictures.name
                 pipeline.run(config, place, load=pictures.load)
             return cls.load(place)
@@ -136,8 +138,9 @@ class Detector:
         """Anomaly scores `[N]` (paper, Eqs. 6 and 7), larger = more anomalous; the scale differs from model to model.
 
         Args:
-            pictures: a path, an array, a Pillow image, a batch `[N, H, W, C]`, or any iterable of those, of mixed
-                size; each is resized as in training. Arrays are uint8, uint16 or floats in [0, 1]. For a model of
+            pictures: a path, the bytes of a file, an open file, an array, a Pillow image, a batch `[N, H, W, C]`, or
+                any iterable of those, of mixed size; a folder or a pattern, whose pictures come in the order of their
+                paths. Each is resized as in training. Arrays are uint8, uint16 or floats in [0, 1]. For a model of
                 videos: one video, as a film file, a folder of frames, or frames in order; N is then its frames.
 
         Raises:

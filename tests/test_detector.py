@@ -170,7 +170,7 @@ def test_bad_pictures_are_told_plainly(finished, name):
 
 def test_huge_and_empty_files_are_refused(finished, tmp_path, monkeypatch):
     (tmp_path / "empty.png").write_bytes(b"")
-    monkeypatch.setattr("mocca_jax.data.images.MOST_PIXELS", 100)
+    monkeypatch.setattr("mocca_jax.data.decoder.MOST_PIXELS", 100)
     save(tmp_path / "huge.png", (20, 20, 3))
     detector = Detector.load(finished / "object")
     for name, message in (("empty", "cannot be read"), ("huge", "20x20 pixels; at most 100")):

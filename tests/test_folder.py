@@ -15,7 +15,7 @@ from mocca_jax import data, pipeline
 from mocca_jax.commands import check
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import mvtec as mvtec_config
-from mocca_jax.data import augment, images, layout, views
+from mocca_jax.data import augment, decoder, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import table
@@ -105,7 +105,7 @@ def test_a_flat_folder_of_images_is_training_data(tmp_path):
 def test_sixteen_bit_images_keep_their_brightness(tmp_path, bits):
     values = np.full((8, 8), 200 if bits == 8 else 200 * 256, np.uint8 if bits == 8 else np.uint16)
     Image.fromarray(values).save(tmp_path / "grey.png")
-    assert np.asarray(images.load_rgb(tmp_path / "grey.png")).tolist() == np.full((8, 8, 3), 200).tolist()
+    assert np.asarray(decoder.picture(tmp_path / "grey.png")).tolist() == np.full((8, 8, 3), 200).tolist()
 
 
 def test_corrupt_files_are_fatal_by_default_and_named_when_skipped(parts):
@@ -148,8 +148,9 @@ def test_a_failed_build_leaves_nothing_behind(parts, monkeypatch, tmp_path):
 def test_two_processes_that_build_one_cache_at_once_read_the_same(parts, tmp_path):
     program = (
         "import sys; from pathlib import Path; from mocca_jax.data import images; sys.stdin.readline();"
-        "files = sorted(Path(sys.argv[1]).glob('train/good/*'));"
-        "print(int(images.decoded('x', files, 32, 'stretch', 32, skip=False)[0].astype(int).sum()))"
+        "from mocca_jax.files import digests; files = sorted(Path(sys.argv[1]).glob('train/good/*'));"
+        "read = images.decoded('x', files, digests.of_files(files), 32, 'stretch', 32, skip=False, depth=0);"
+        "print(int(read.images.astype(int).sum()))"
     )
     environment = os.environ | {"MOCCA_CACHE_DIR": str(tmp_path / "cache")}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
@@ -196,7 +197,7 @@ def test_check_names_every_kind_of_problem(parts):
     (parts / "train/good/notes.txt").write_text("x")
     text, problems = check.report(parts)
     assert problems == 6
-    for line in ("empty.png: empty file", "copy.png = train/good/Teil 1ä.png", "lonely_mask", "notes.txt", "(40, 20)"):
+    for line in ("empty.png: it is empty", "copy.png = train/good/Teil 1ä.png", "lonely_mask", "notes.txt", "40x20, its image 40x40"):
         assert line in text
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import fuzz, fuzz_targets
 from mocca_jax import config, torch_weights
-from mocca_jax.data import images, incoming, layout, pictures, video_layout
+from mocca_jax.data import decoder, incoming, listing, masks, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
 from mocca_jax.report import figures
@@ -53,8 +53,8 @@ def test_a_fault_is_found_made_small_and_kept(tmp_path):
 
 def test_a_picture_of_ten_thousand_million_pixels_is_not_decoded(tmp_path):
     (tmp_path / "huge.png").write_bytes(fuzz._huge_png())
-    with pytest.raises((ValueError, Image.DecompressionBombError)):
-        images.load_rgb(tmp_path / "huge.png")
+    with pytest.raises(UserError, match="DecompressionBomb"):
+        decoder.picture(tmp_path / "huge.png")
 
 
 def test_a_picture_that_is_a_program_is_none(tmp_path):
@@ -62,7 +62,11 @@ def test_a_picture_that_is_a_program_is_none(tmp_path):
     (tmp_path / "a.eps").write_bytes(fuzz.HARMFUL[7])
     (tmp_path / "b.png").write_bytes(fuzz.HARMFUL[7])
     save(tmp_path / "c.png")
-    assert [path.name for path in layout.image_files(tmp_path)] == ["b.png", "c.png"]
+    found = listing.under(tmp_path)
+    assert [path.name for path in found.pictures] == ["b.png", "c.png"]
+    assert [(of.path.name, of.reason) for of in found.unused] == [
+        ("a.eps", "it is PostScript, a program: it is not run")
+    ]
     for name in ("a.eps", "b.png"):
         with pytest.raises(UserError, match="cannot be read as an image"):
             incoming.decoded(tmp_path / name)
@@ -74,8 +78,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "video/1.png")
     with pytest.raises(UserError, match="not a regular file"):
         incoming.decoded(tmp_path / "pipe.png")
-    assert layout.image_files(tmp_path) == []
-    (video,) = video_layout.videos_in(tmp_path)
+    (video,), unused = video_layout.videos_in(tmp_path)
+    assert [(of.path.name, of.reason) for of in unused] == [(n, "not a regular file") for n in ("pipe.png", "1.png")]
     assert [path.name for path in video.source] == ["0.png"]
 
 
@@ -104,7 +108,8 @@ def test_a_mask_whose_pixels_are_damaged_is_named_before_training(tmp_path):
     content = (tmp_path / "a_mask.png").read_bytes()
     (tmp_path / "a_mask.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"1 mask\(s\) do not fit.*\n.*a_mask.png"):
-        pictures.check_masks([tmp_path / "a_mask.png"], [tmp_path / "a.png"])
+        sides = np.array([[40, 40]])
+        masks.check([tmp_path / "a_mask.png"], [tmp_path / "a.png"], [1], sides, sides, "stretch")
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"a": ' * 100_000, "\x00"])

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from mocca_jax import data as datasets
 from mocca_jax import models, pipeline
-from mocca_jax.data.pictures import Pictures, check_masks, read_mask
+from mocca_jax.data import masks
+from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.method import metrics
 from mocca_jax.outputs import examples
@@ -64,13 +65,13 @@ def test_masks_of_another_size_are_resized_and_of_another_shape_refused(tmp_path
     Image.fromarray(mask).save(tmp_path / "m.png")
     save(tmp_path / "image.png", (40, 80, 3))
     save(tmp_path / "square.png", (40, 40, 3))
-    check_masks([tmp_path / "m.png", None], [tmp_path / "image.png", tmp_path / "square.png"])
-    larger = read_mask(tmp_path / "m.png", np.array([40, 80]), "stretch")
-    np.testing.assert_array_equal(larger, mask.repeat(2, 0).repeat(2, 1) > 0)
-    central = read_mask(tmp_path / "m.png", np.array([20, 20]), "crop")
-    np.testing.assert_array_equal(central, mask[:, 10:30] > 0)
-    with pytest.raises(UserError, match=r"m\.png is 40x20, its image 40x40(.*\n)*Save each mask"):
-        check_masks([tmp_path / "m.png"], [tmp_path / "square.png"])
+    files, sides = [tmp_path / "image.png", tmp_path / "square.png"], np.array([[40, 80], [40, 40]])
+    masks.check([tmp_path / "m.png", None], files, [1, 1], sides, sides, "stretch")
+    found = masks.read(tmp_path / "m.png").marked
+    np.testing.assert_array_equal(masks.reduced(found, (40, 80), "stretch"), mask.repeat(2, 0).repeat(2, 1) > 0)
+    np.testing.assert_array_equal(masks.reduced(found, (20, 20), "crop"), mask[:, 10:30] > 0)
+    with pytest.raises(UserError, match=r"m\.png is 40x20, its image .*square.png 40x40(.*\n)*Save each mask"):
+        masks.check([tmp_path / "m.png"], files[1:], [1], sides[1:], sides[1:], "stretch")
 
 
 def test_cells_are_interpolated_at_the_pixels_they_look_at():

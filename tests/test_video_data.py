@@ -8,7 +8,7 @@ from PIL import Image
 from mocca_jax import data
 from mocca_jax.commands import background
 from mocca_jax.configs import video as video_config
-from mocca_jax.data import batching, clips, films, planted, video_layout
+from mocca_jax.data import batching, clips, films, listing, planted, video_layout
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
@@ -142,7 +142,7 @@ def test_names_are_sorted_as_numbers():
     from pathlib import Path
 
     names = ["10.jpg", "2.jpg", "a1.jpg", "1.jpg"]
-    assert [p.name for p in sorted(map(Path, names), key=video_layout.natural)] == [
+    assert [p.name for p in sorted(map(Path, names), key=listing.natural)] == [
         "1.jpg",
         "2.jpg",
         "10.jpg",

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
-from mocca_jax.data import films, images, video_layout
+from mocca_jax.data import decoder, films, video_layout
 from mocca_jax.errors import UserError
 
 DIFFERENCE = 128  # summed over red, green and blue
@@ -54,7 +54,8 @@ def remove(folder: Path, method: str, size: tuple[int, int]) -> tuple[int, int]:
     """
     tasks = []
     for half in ("training", "testing"):
-        found = video_layout.videos_in(folder / half / "frames") or video_layout.videos_in(folder / half / "videos")
+        found, _ = video_layout.videos_in(folder / half / "frames")
+        found = found or video_layout.videos_in(folder / half / "videos")[0]
         tasks += [(video, folder / half / video_layout.FOREGROUND / video.name) for video in found]
     if not tasks:
         raise UserError(f"{folder} holds no videos under training/ or testing/:\n{video_layout.LAYOUTS}")
@@ -123,6 +124,6 @@ def _frames(video: video_layout.Found, size: tuple[int, int]) -> Iterator[tuple[
 
 def _picture(path: Path) -> Image.Image:
     try:
-        return images.load_rgb(path)
-    except Exception as error:  # each format's decoder has its own exceptions for damaged files
+        return decoder.picture(path)
+    except UserError as error:
         raise UserError(f"{path} cannot be read as an image ({error}). Mend it, or remove the video.") from error

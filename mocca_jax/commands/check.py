@@ -6,27 +6,16 @@ Prints what is there, then every problem with a line on how to mend it. Exit cod
 """
 
 import collections
-import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
-from mocca_jax.data import images, layout
+from mocca_jax.data import decoder, layout
+from mocca_jax.data.decoder import Facts
 
 SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What one image file holds: columns and rows, mode, digest of its pixels; or what is wrong with it."""
-
-    size: tuple[int, int] = (0, 0)
-    mode: str = ""
-    digest: str = ""
-    fault: str = ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,7 +39,7 @@ def report(folder: Path) -> tuple[str, int]:
     masks = [m for m in found.masks if m]
     files = [*found.train, *found.test, *masks]
     with ThreadPoolExecutor() as pool:
-        seen = console.steps(pool.map(look, files), "looking at images", len(files), "files")
+        seen = console.steps(pool.map(decoder.facts, files), "looking at images", len(files), "files")
         looked = dict(zip(files, seen, strict=True))
     test = {"normal": 0, "anomalous": 1}
     rows = {"train/good": found.train}
@@ -65,37 +54,28 @@ def report(folder: Path) -> tuple[str, int]:
     return "\n".join(lines), len(problems)
 
 
-def look(path: Path) -> Looked:
-    """Decodes a file."""
-    if path.stat().st_size == 0:
-        return Looked(fault="empty file")
-    try:
-        with images.opened(path) as image:
-            mode = image.mode
-        pixels = images.load_rgb(path)
-        digest = hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()
-        return Looked(pixels.size, mode, digest)
-    except Exception as error:  # each format's decoder has its own exceptions for damaged files
-        return Looked(fault=f"{type(error).__name__}: {error}")
+def _sides(of: Facts) -> str:
+    rows, columns = of.size
+    return f"{columns}x{rows}"
 
 
-def _row(name: str, looked: list[Looked]) -> str:
+def _row(name: str, looked: list[Facts]) -> str:
     good = [of for of in looked if not of.fault]
     if not good:
         return f"{name}: {len(looked)}"
     sizes = collections.Counter(of.size for of in good)
-    text = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(3)) + (", ..." if len(sizes) > 3 else "")
+    text = ", ".join(f"{w}x{h} ({n})" for (h, w), n in sizes.most_common(3)) + (", ..." if len(sizes) > 3 else "")
     modes = ", ".join(f"{mode} ({n})" for mode, n in collections.Counter(of.mode for of in good).most_common())
     return f"{name}: {len(looked)} images; width x height {text}; channels {modes}"
 
 
-def _problems(found: layout.Layout, looked: dict[Path, Looked]) -> list[tuple[str, str, list[str]]]:
+def _problems(found: layout.Layout, looked: dict[Path, Facts]) -> list[tuple[str, str, list[str]]]:
     """Kind of problem, how to mend it, the files."""
     digests = {looked[f].digest: f for f in found.train if looked[f].digest}
     unequal = []
     for image, mask in zip(found.test, found.masks, strict=True):
         if mask and not (looked[image].fault or looked[mask].fault) and looked[image].size != looked[mask].size:
-            unequal.append(f"{found.name(mask)}: {looked[mask].size}, its image {looked[image].size}")
+            unequal.append(f"{found.name(mask)}: {_sides(looked[mask])}, its image {_sides(looked[image])}")
     has_masks = any(found.masks)
     anomalous = zip(found.test, found.labels, found.masks, strict=True)
     table = [
@@ -125,9 +105,9 @@ def _problems(found: layout.Layout, looked: dict[Path, Looked]) -> list[tuple[st
         ),
         ("mask(s) have another size than their image", "Save the mask in the image's size.", unequal),
         (
-            "file(s) are no images by their names",
-            "They are not read; convert or remove them.",
-            [found.name(f) for f in found.other],
+            "file(s) are not used",
+            "Move, convert or remove them.",
+            [f"{found.name(of.path)}: {of.reason}" for of in found.unused if of.said],
         ),
     ]
     return [row for row in table if row[2]]

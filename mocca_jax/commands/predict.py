@@ -5,19 +5,22 @@
     mocca predict runs/leather 'in/*.png' film.mp4 --output=scores.csv
 
 What is judged is a picture, a folder (searched with all folders in it), a film, or a pattern in quotes. A run on
-pictures takes a film frame by frame; a run on videos takes films and folders of frames. Without --output the decisions
-are printed; an output that ends in .csv or .json is one file; any other is a folder with
+pictures takes a film, and an image file of several pages, frame by frame; a run on videos takes films and folders of
+frames. Without --output the decisions are printed; an output that ends in .csv or .json is one file; any other is a
+folder with
 
-- `predictions.jsonl`: one line per picture or frame: path, frame (of a video), score, p_value, anomalous, layers.
+- `predictions.jsonl`: one line per picture or frame: path, frame (of a video), score, p_value, anomalous, fingerprint
+  (of what the file holds), layers.
 - `predictions.csv`: the same as a table, written when all is done.
-- `unreadable.txt`: files that could not be read, and why; only where there are such.
+- `unreadable.txt`: files that were not judged, and why; only where there are such.
 - `overlays/`: with --overlays=flagged or --overlays=all, each picture beside its anomaly map.
 
 Larger scores are more anomalous. `p_value` is the share of normal pictures at least as anomalous, `anomalous` says
 whether it is at most alpha; both are empty where the run held no normal picture out. With a folder as the output,
-the same command again goes on where it was stopped, and tries unreadable files anew.
+the same command again goes on where it was stopped, tries unreadable files anew, and judges files anew that hold
+something else than before.
 
-The exit code is 0 when everything was read, 3 when some files were unreadable, 1 when nothing could be done.
+The exit code is 0 when everything was judged, 3 when some files were not, 1 when nothing could be done.
 """
 
 import argparse
@@ -35,15 +38,19 @@ from PIL import Image
 from mocca_jax import console
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.data import cache, incoming, sources
+from mocca_jax.data.listing import printable
+from mocca_jax.data.sources import Source
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
-from mocca_jax.outputs.predictions import TABLE, UNREADABLE, Rows, claim
+from mocca_jax.files import whole
+from mocca_jax.outputs.predictions import SETTINGS, TABLE, UNREADABLE, Rows, claim, picture_name
 from mocca_jax.report import overlays
 from mocca_jax.training import parallel
 
 OVERLAYS = "overlays"
 SOME_UNREADABLE = 3
 FILES = (".csv", ".json")  # endings of outputs that are one file
+FINGERPRINT = 16  # hex digits that tell what files hold
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
-    """Predicts into the output that is wanted, says what came out; returns the number of unreadable files."""
+    """Predicts into the output that is wanted, says what came out; returns the number of files not judged."""
     wanted = options.output
     as_file = wanted is None or wanted.suffix in FILES
     if as_file and options.overlays != "none":
@@ -81,12 +88,15 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
         elif wanted.suffix == ".csv":
             shutil.copyfile(folder / TABLE, wanted)
         elif as_file:
-            wanted.write_text(json.dumps(list(Rows(folder)), indent=2) + "\n")
+            whole.write_whole(wanted, json.dumps(list(Rows(folder)), indent=2) + "\n")
         if failed and as_file:
-            print((folder / UNREADABLE).read_text(), file=sys.stderr, end="")
-    said = "undecided, no normal samples were held out" if flagged is None else f"{flagged} of them anomalous"
+            print((folder / UNREADABLE).read_text(encoding="utf-8"), file=sys.stderr, end="")
+        alpha = whole.read_json(folder / SETTINGS)["alpha"]
+    said = "undecided, no normal samples were held out"
+    if flagged is not None:
+        said = f"{flagged} of them anomalous (of good ones about {alpha:.1%} are called so)"
     where = "" if wanted is None else f": see {wanted}"
-    print(f"{done} scored, {said}, {failed} file(s) unreadable{where}")
+    print(f"{done} scored, {said}, {failed} file(s) unreadable or not used{where}")
     return failed
 
 
@@ -115,7 +125,7 @@ def predict(
 
     Returns:
         How many pictures or frames have a score, how many of them are anomalous (None: the run held no normal
-        samples out), how many files were unreadable.
+        samples out), how many files were not judged.
 
     Raises:
         UserError: no such run or input, or the output folder belongs to another run.
@@ -123,60 +133,70 @@ def predict(
     detector = Detector.load(run, by, alpha)
     if drawn != "none" and (detector.map_scale is None or detector.inputs.clip_length):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
-    found = sources.find(inputs, clips=bool(detector.inputs.clip_length))
+    found = sources.find(inputs, clips=bool(detector.inputs.clip_length), output=output)
     claim(output, {"run": detector.digest, "alpha": detector.alpha, "by": detector.by, "overlays": drawn})
     rows = Rows(output)
-    pending = [source for source in found if str(source.path) not in rows.done]
+    again = {printable(s.path): s for s in found.wanted if printable(s.path) in rows.done}
+    rows.forget(name for name, source in again.items() if source.digest()[:FINGERPRINT] != rows.done[name])
+    pending = [source for source in found.wanted if printable(source.path) not in rows.done]
     failures: list[str] = []
-    with console.Phase("scoring", len(found), "files", done=len(found) - len(pending)) as phase:
+    with console.Phase("scoring", len(found.wanted), "files", done=len(found.wanted) - len(pending)) as phase:
         for chunk in _chunks(pending, detector.config.batch_size):
-            score = _score_video if chunk[0].is_video else _score_pictures
-            failures += score(detector, [source.path for source in chunk], rows, output, drawn, phase)
+            score = _score_video if chunk[0].has_frames else _score_pictures
+            failures += score(detector, chunk, rows, output, drawn, phase)
             rows.keep()
             phase.update(len(chunk))
+    unused = [f"{printable(of.path)}: {of.reason}" for of in found.unused if of.said]
     (output / UNREADABLE).unlink(missing_ok=True)
-    if failures:
-        (output / UNREADABLE).write_text("\n".join(failures) + "\n")
-    return *rows.write_table(), len(failures)
+    if failures or unused:
+        whole.write_whole(output / UNREADABLE, "\n".join([*failures, *unused]) + "\n")
+    return *rows.write_table(), len(failures) + len(unused)
 
 
-def _chunks(pending: list[sources.Source], size: int) -> Iterator[list[sources.Source]]:
-    """Pictures in batches, videos one by one."""
-    pictures = iter([source for source in pending if not source.is_video])
+def _chunks(pending: list[Source], size: int) -> Iterator[list[Source]]:
+    """Pictures in batches, what has frames one by one."""
+    pictures = iter([source for source in pending if not source.has_frames])
     while chunk := list(islice(pictures, size)):
         yield chunk
-    yield from ([source] for source in pending if source.is_video)
+    yield from ([source] for source in pending if source.has_frames)
 
 
 def _score_pictures(
-    detector: Detector, paths: list[Path], rows: Rows, output: Path, drawn: str, phase: console.Phase
+    detector: Detector, chunk: list[Source], rows: Rows, output: Path, drawn: str, phase: console.Phase
 ) -> list[str]:
     """Adds the rows of some pictures; returns a line for each that cannot be read."""
-    pictures, failures = detector.scorer.views(paths)
-    read = [path for path in paths if path in pictures]
-    _add(detector, [(path, None) for path in read], [pictures[path] for path in read], rows, output, drawn)
-    return [f"{path}: {reason}" for path, reason in failures.items()]
+    pictures, failures = detector.scorer.views([source.path for source in chunk])
+    read = [source for source in chunk if source.path in pictures]
+    names, views = [(source.path, None) for source in read], [pictures[source.path] for source in read]
+    _add(detector, names, _fingerprints(read), views, rows, output, drawn)
+    return list(failures.values())
 
 
 def _score_video(
-    detector: Detector, paths: list[Path], rows: Rows, output: Path, drawn: str, phase: console.Phase
+    detector: Detector, chunk: list[Source], rows: Rows, output: Path, drawn: str, phase: console.Phase
 ) -> list[str]:
     """Adds a row for every frame of one video; returns a line where it cannot be read."""
-    (path,) = paths
+    (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
-        frames, count = _counted(incoming.frames(path), phase), 0
+        frames, count = _counted(incoming.frames(path, detector.inputs.depth), phase), 0
         if detector.inputs.clip_length:
             found = detector.examine(frames)
-            rows.add([(path, frame) for frame in range(len(found.score))], found)
+            names = [(path, frame) for frame in range(len(found.score))]
+            rows.add(names, [fingerprint] * len(names), found)
             return []
-        while chunk := list(islice(frames, detector.config.batch_size)):
-            names = [(path, count + n) for n in range(len(chunk))]
-            _add(detector, names, [detector.view(frame) for frame in chunk], rows, output, drawn)
-            count += len(chunk)
+        while some := list(islice(frames, detector.config.batch_size)):
+            names = [(path, count + n) for n in range(len(some))]
+            views = [detector.view(frame) for frame in some]
+            _add(detector, names, [fingerprint] * len(names), views, rows, output, drawn)
+            count += len(some)
     except UserError as error:
         rows.drop(path)
-        return [f"{path}: {error}"]
+        return [f"{printable(path)}: {error}"]
     return []
+
+
+def _fingerprints(chunk: list[Source]) -> list[str]:
+    return [source.digest()[:FINGERPRINT] for source in chunk]
 
 
 def _counted(frames: Iterator[Image.Image], phase: console.Phase) -> Iterator[Image.Image]:
@@ -188,6 +208,7 @@ def _counted(frames: Iterator[Image.Image], phase: console.Phase) -> Iterator[Im
 def _add(
     detector: Detector,
     names: list[tuple[Path, int | None]],
+    fingerprints: list[str],
     views: list[np.ndarray],
     rows: Rows,
     output: Path,
@@ -197,7 +218,7 @@ def _add(
     if not views:
         return
     found = detector.findings(detector.of_views([views]))
-    rows.add(names, found)
+    rows.add(names, fingerprints, found)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]
     if not chosen:
@@ -205,9 +226,12 @@ def _add(
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
     for n, values in zip(chosen, detector.maps_of([views[n] for n in chosen]), strict=True):
         (path, frame), score = names[n], found.score[n]
-        name = path.as_posix().lstrip("/.").replace("/", "_") + ("" if frame is None else f"_{frame:06d}")
         p_value = "" if found.p_value is None else f"   p-value {found.p_value[n]:.3g}"
-        target = output / OVERLAYS / f"{name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = output / OVERLAYS / picture_name(path, frame)
         picture = np.broadcast_to(views[n], (*views[n].shape[:2], 3))
-        overlays.draw(target, picture, values, None, scale, f"{path.name}   score {score:.4g}{p_value}")
+        title = f"{printable(path.name)}   score {score:.4g}{p_value}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            overlays.draw(target, picture, values, None, scale, title)
+        except OSError as error:
+            raise UserError(f"cannot write {target}: {error}. The same command goes on later.") from error

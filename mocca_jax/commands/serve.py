@@ -26,7 +26,7 @@ import numpy as np
 
 import mocca_jax
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
-from mocca_jax.data import cache, images
+from mocca_jax.data import cache, decoder
 from mocca_jax.detector import Detector, Findings
 from mocca_jax.errors import UserError
 from mocca_jax.report import overlays
@@ -204,8 +204,8 @@ async def _body(request: Any, limits: Limits, problem: type[Exception]) -> bytes
 
 def _view(detector: Detector, body: bytes, limits: Limits) -> np.ndarray:
     try:
-        picture = images.load_rgb(io.BytesIO(body), most_pixels=round(limits.megapixels * 1e6))
-    except Exception as error:  # each format's decoder has its own exceptions for damaged files
+        picture = decoder.picture(body, detector.inputs.depth, round(limits.megapixels * 1e6))
+    except UserError as error:
         raise UserError(f"the body cannot be read as a picture: {error}") from error
     return detector.view(picture)
 

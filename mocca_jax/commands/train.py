@@ -27,9 +27,9 @@ from mocca_jax import console
 from mocca_jax.commands.arguments import parser, plain_errors
 from mocca_jax.config import files, typed
 from mocca_jax.errors import UserError
+from mocca_jax.files import kinds
 
 STARTED = time.monotonic()
-FILMS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".webm", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def _config(spec: str) -> ConfigDict:
 
 
 def _holds_films(folder: Path) -> bool:
-    """Whether a folder holds videos: films, or frames laid out as ShanghaiTech's or UCSD's."""
+    """Whether a folder holds videos: films, or frames laid out as ShanghaiTech's or UCSD's; not beside train/good."""
     if any((folder / name).is_dir() for name in ("training/frames", "training/videos", "Train/Train001")):
         return True
-    places = [folder, folder / "train"]
-    return any(path.suffix.lower() in FILMS for place in places if place.is_dir() for path in place.iterdir())
+    names = (name for _, _, files in os.walk(folder, followlinks=True) for name in files)
+    return not (folder / "train/good").is_dir() and any(name.lower().endswith(kinds.FILMS) for name in names)
 
 
 def execute(config: ConfigDict, workdir: Path, options: Options) -> None:

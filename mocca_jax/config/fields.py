@@ -19,6 +19,7 @@ from mocca_jax.config.rules import (
     choice,
     different,
     integer,
+    integer_or_0,
     integers,
     named,
     number,
@@ -125,6 +126,7 @@ LATER: dict[str, Any] = {
     "weights": "",
     "fine_layers": (),
     "cell": 16,
+    "depth": 0,
 }
 
 _HELD_OUT = {
@@ -156,6 +158,11 @@ _PICTURES = {
     "rotation": INTERVAL.means("training images are turned by an angle between these (section IV-B)", "degrees"),
     "repeats": integer(1).means("how often each image is drawn per epoch, each time augmented afresh"),
     **_HELD_OUT,
+    "depth": integer_or_0(8, 16).means(
+        "how many bits count in images of more than 8, such as 12 for cameras that store 12 in files of 16; 0 = as the "
+        "file says",
+        "bits",
+    ),
     "unreadable": choice("error", "skip").means("what an image that cannot be read does: end the run, or be left out"),
 }
 _MAPS = {

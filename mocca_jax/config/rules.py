@@ -33,6 +33,11 @@ def integer(low: int, high: float = math.inf) -> Field:
     return Field(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, text)
 
 
+def integer_or_0(low: int, high: int) -> Field:
+    """0, or a whole number from `low` to `high`, both included."""
+    return Field(lambda v: integer(low, high).accepts(v) or integer(0, 0).accepts(v), f"0, or from {low} to {high}")
+
+
 def number(accepts: Callable[[float], bool], text: str) -> Field:
     """A number, whole or not, that `accepts` is true of."""
     return Field(lambda v: isinstance(v, int | float) and not isinstance(v, bool) and accepts(v), text)

@@ -28,6 +28,9 @@ def set_up(verbosity: str = "normal") -> None:
         verbosity: "quiet": warnings alone, and no progress; "normal"; "verbose": also debug messages, and progress once
             a second where there is no terminal.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end a command
+            stream.reconfigure(errors="backslashreplace")
     root = std_logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _Lines) or h is logging.get_absl_handler()]:
         root.removeHandler(handler)

@@ -9,6 +9,7 @@ config fields of its own in `config.DATA_FIELDS`.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from mocca_jax.config import DATA_FIELDS, suggestion
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.files import digests
 from mocca_jax.method.timeline import Timeline
 
 
@@ -65,7 +67,8 @@ class Dataset:
     (None: from `heldout`). `centred`: the units that centroids are means of (None: those of
     `train`, each once). `test` is None where there are no test images. `aggregate` names the
     function in `scores.AGGREGATES` that turns the scores of units into those of samples.
-    `paper_auc` is the paper's figure per boundary.
+    `paper_auc` is the paper's figure per boundary. `files`: what the data set is made of, by name the digest of each
+    file's content; empty where it is made up. `unused`: files that lie there and are not used, as lines of text.
     """
 
     train: Split
@@ -79,11 +82,33 @@ class Dataset:
     defects: Split | None = None
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     centred: Split | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    unused: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest of `files`, "" where there are none."""
+        return fingerprint(self.files)
 
     @property
     def training_view(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """What training applies to a raw batch."""
         return self.augment or self.inputs.preprocess
+
+
+def fingerprint(files: dict[str, str]) -> str:
+    """One digest of files by name and content; "" where there are none."""
+    return digests.of_values(sorted(files.items()))[:16] if files else ""
+
+
+def files(config) -> dict[str, str]:
+    """`Dataset.files` of the data set that a config names, without decoding anything; empty where it has no files.
+
+    Raises:
+        UserError: its files are not there.
+    """
+    found = getattr(_module(config), "files", None)
+    return found(config) if found else {}
 
 
 def load(config) -> Dataset:
@@ -93,6 +118,10 @@ def load(config) -> Dataset:
         UserError: its files are absent or damaged.
         ValueError: unknown name.
     """
+    return _module(config).load(config)
+
+
+def _module(config) -> ModuleType:
     if config.data not in DATA_FIELDS:
         raise ValueError(f"unknown data set {config.data!r}{suggestion(config.data, DATA_FIELDS)}")
-    return importlib.import_module(f"mocca_jax.data.sets.{config.data}").load(config)
+    return importlib.import_module(f"mocca_jax.data.sets.{config.data}")

@@ -1,12 +1,12 @@
 """Decoded arrays on disk: built once, then memory-mapped.
 
-An entry is a folder of `.npy` files whose name holds a fingerprint of its sources, so changed sources make a
-new entry. It is written beside its final place and moved there in one step: it is whole or absent, and two
-processes that build it at once do no harm.
+An entry is a folder of `.npy` files whose name holds a fingerprint of what its sources hold, so changed sources make
+a new entry, whatever their names and times. It is written beside its final place and moved there in one step: it is
+whole or absent, and two processes that build it at once do no harm.
 """
 
-import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -16,8 +16,10 @@ import numpy as np
 from absl import logging
 
 from mocca_jax.errors import UserError
+from mocca_jax.files import digests
 
 Arrays = dict[str, np.ndarray]
+LONGEST = 150  # characters of an entry's name, of which the last tell entries apart
 
 
 def root() -> Path:
@@ -27,9 +29,13 @@ def root() -> Path:
 
 
 def fingerprint(files: Iterable[Path], *settings: object) -> str:
-    """Tells source files (name, size, time of change) and settings apart."""
-    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(files)]
-    return hashlib.sha256(repr((stats, settings)).encode()).hexdigest()[:16]
+    """Tells the content of source files, in their order, and settings apart."""
+    return of_contents(digests.of_files(list(files)), *settings)
+
+
+def of_contents(contents: Iterable[str], *settings: object) -> str:
+    """As `fingerprint`, of files whose digests are known."""
+    return digests.of_values([list(contents), settings])[:16]
 
 
 def arrays(name: str, build: Callable[[], Arrays]) -> Arrays:
@@ -37,7 +43,7 @@ def arrays(name: str, build: Callable[[], Arrays]) -> Arrays:
 
     Where nothing can be written, the arrays stay in memory and a warning says so.
     """
-    entry = root() / name
+    entry = _place_of(name)
     found = _read(entry)
     if found is not None:
         return found
@@ -48,6 +54,11 @@ def arrays(name: str, build: Callable[[], Arrays]) -> Arrays:
         logging.warning("cannot cache decoded data in %s (%s); it is decoded anew each time", entry, error)
         return made
     return _read(entry) or made
+
+
+def _place_of(name: str) -> Path:
+    """Where an entry lies: names of folders, which go into those of entries, may hold anything."""
+    return root() / re.sub(r"[^\w.+-]", "_", name, flags=re.ASCII)[-LONGEST:]
 
 
 def _read(entry: Path) -> Arrays | None:
@@ -70,7 +81,7 @@ def built(name: str, build: Callable[[Path], None]) -> Arrays:
     Raises:
         UserError: the cache cannot be written.
     """
-    entry = root() / name
+    entry = _place_of(name)
     found = _read(entry)
     if found is not None:
         return found

@@ -8,15 +8,14 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from mocca_jax.data import images
+from mocca_jax.data.inputs import MOST_PIXELS
 from mocca_jax.errors import UserError
-
-SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".webm", ".wmv")
+from mocca_jax.files import kinds
 
 
 def is_film(path: Path) -> bool:
     """Whether the name ends as those of film files do."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in kinds.FILMS
 
 
 def opencv() -> ModuleType:
@@ -43,8 +42,8 @@ def frames(path: Path) -> Iterator[Image.Image]:
     try:
         promised = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
         width, height = (film.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > images.MOST_PIXELS:
-            raise UserError(f"{path}: {width:.0f}x{height:.0f} pixels; at most {images.MOST_PIXELS:,} are decoded")
+        if width * height > MOST_PIXELS:
+            raise UserError(f"{path}: {width:.0f}x{height:.0f} pixels; at most {MOST_PIXELS:,} are decoded")
         count = 0
         while True:
             good, frame = film.read()

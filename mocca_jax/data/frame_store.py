@@ -10,7 +10,7 @@ from absl import logging
 from PIL import Image
 
 from mocca_jax import console
-from mocca_jax.data import cache, films, images
+from mocca_jax.data import cache, decoder, films
 from mocca_jax.errors import UserError
 
 CHUNK = 64
@@ -67,15 +67,15 @@ def _images(paths: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Image.I
     for start in range(0, len(paths), CHUNK):
         chunk = paths[start : start + CHUNK]
         for path, picture in zip(chunk, pool.map(_read, chunk), strict=True):
-            if isinstance(picture, Exception):
+            if isinstance(picture, UserError):
                 raise UserError(f"{path} cannot be read as an image ({picture}). Mend it, or remove the video.")
             yield picture
 
 
-def _read(path: Path) -> Image.Image | Exception:
+def _read(path: Path) -> Image.Image | UserError:
     try:
-        return images.load_rgb(path)
-    except Exception as error:  # each format's decoder has its own exceptions for damaged files
+        return decoder.picture(path)
+    except UserError as error:
         return error
 
 

@@ -1,34 +1,42 @@
-"""Pictures as callers hand them over: files, arrays, Pillow images."""
+"""Pictures as callers hand them over, one or many: files, folders, patterns, bytes, arrays, Pillow images."""
 
-from collections.abc import Iterable, Iterator
+import glob
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
-from mocca_jax.data import films, images, layout, video_layout
+from mocca_jax.data import decoder, films, listing, values
+from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from mocca_jax.files import digests
 
-Picture = str | Path | np.ndarray | Image.Image
-CHANNELS = (1, 3, 4)
+Picture = decoder.Source
 
 
-def each(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
-    """The pictures of what may be one picture, a batch `[N, H, W, C]`, or any iterable of pictures.
+def each(given: Any) -> Iterator[Picture]:
+    """The pictures of what may be one, a batch `[N, H, W, C]`, a folder, a pattern, or any iterable of pictures.
 
     Raises:
-        UserError: an array that is neither one picture nor a batch of them.
+        UserError: it is none of these, or a folder or pattern without pictures.
     """
-    if isinstance(given, str | Path | Image.Image):
+    if isinstance(given, str | Path):
+        yield from _named(given)
+        return
+    if isinstance(given, bytes | bytearray | memoryview | Image.Image) or hasattr(given, "read"):
         yield given
         return
     array = given if hasattr(given, "__array__") else None
     if array is None:
+        if not isinstance(given, Iterable) or isinstance(given, Mapping):
+            decoder.load(given)  # raises: it is no picture either
         yield from given
         return
     array = np.asarray(array)
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in CHANNELS):
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in values.CHANNELS):
         yield array
     elif array.ndim == 4:
         yield from array
@@ -40,65 +48,77 @@ def each(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
         )
 
 
-def decoded(given: Picture) -> Image.Image:
-    """One picture, 8-bit.
+def _named(given: str | Path) -> list[Path]:
+    """A file; the pictures of a folder, however deep; or those that a pattern names."""
+    path = Path(given)
+    if path.is_dir():
+        found = listing.under(path)
+        unused = [*found.unused, *(listing.Unused(film, "a film") for film in found.films)]
+        if told := listing.told(unused):
+            logging.warning("%s: these files are not looked at:\n%s", listing.printable(path), told)
+        if not found.pictures:
+            raise UserError(f"{listing.printable(path)} holds no images")
+        return found.pictures
+    if glob.has_magic(str(given)) and not path.exists():
+        matching = sorted(Path(name) for name in glob.glob(str(given), recursive=True))
+        if not matching:
+            raise UserError(f"{given} matches nothing")
+        return [file for name in matching for file in (_named(name) if name.is_dir() else [name])]
+    return [path]
 
-    Arrays may be uint8, uint16 (divided by 256), or floats in [0, 1], which are rounded to 8 bits as files are.
+
+def decoded(given: Picture, depth: int = 0) -> Image.Image:
+    """One picture, RGB of 8 bits, see `decoder.picture`.
 
     Raises:
-        UserError: it cannot be read, or its shape, type or range is none of these.
+        UserError: it cannot be read, or its shape, type or range is none that a picture has.
     """
-    if isinstance(given, Image.Image):
-        return given
+    try:
+        return decoder.picture(given, depth)
+    except UserError as error:
+        if isinstance(given, str | Path):
+            raise UserError(f"{listing.printable(given)} cannot be read as an image ({error})") from error
+        raise
+
+
+def view(given: Picture, inputs: Inputs) -> np.ndarray:
+    """What a network with these `inputs` sees of a picture, before scaling: `[rows, columns, channels]` uint8.
+
+    Raises:
+        UserError: as `decoded`; or its sides are too unequal.
+    """
+    try:
+        return inputs.prepare(decoded(given, inputs.depth))
+    except ValueError as error:
+        raise UserError(f"a picture of {error}") from error
+
+
+def digest(given: Picture) -> str:
+    """What a picture is known by: the SHA-256 of its file, or of its values."""
     if isinstance(given, str | Path):
-        try:
-            return images.load_rgb(Path(given))
-        except Exception as error:  # each format's decoder has its own exceptions for damaged files
-            raise UserError(f"{given} cannot be read as an image ({type(error).__name__}: {error})") from error
-    if not hasattr(given, "__array__"):
-        raise UserError(f"a picture is a path, an array or a Pillow image, not {type(given).__name__}")
-    return Image.fromarray(_bytes(np.asarray(given)))
+        return digests.of_file(Path(given))
+    if isinstance(given, bytes):
+        return digests.of_values([given])
+    values = np.asarray(given)
+    return digests.of_values([values.shape, str(values.dtype), values.tobytes()])
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
-    """`[rows, columns]` or `[rows, columns, 3]` uint8."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in CHANNELS or 0 in array.shape:
-        raise UserError(
-            f"a picture of shape {array.shape}; wanted are [rows, columns] or [rows, columns, channels] with 1 (grey), "
-            "3 (red, green, blue) or 4 channels (the fourth, opacity, is dropped), no side zero"
-        )
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    elif np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise UserError("the picture holds NaN or infinite values; wanted are finite floats in [0, 1]")
-        low, high = float(array.min()), float(array.max())
-        if low < 0 or high > 1:
-            raise UserError(
-                f"floats from {low:.4g} to {high:.4g}: a picture of floats lies in [0, 1]. Values in 0..255 are "
-                "passed as uint8: array.round().astype(np.uint8)"
-            )
-        array = (array * 255).round().astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise UserError(f"a picture of type {array.dtype}; wanted are uint8, uint16, or floats in [0, 1]")
-    return array[..., 0] if array.ndim == 3 and channels == 1 else array[..., :3] if channels == 4 else array
-
-
-def frames(given: Any) -> Iterator[Image.Image]:
-    """The frames of one video: a film file, a folder of images in the order of their names, or pictures in order.
+def frames(given: Any, depth: int = 0) -> Iterator[Image.Image]:
+    """The frames of one video: a film, a folder of images in the order of their names, an image file of several pages,
+    or pictures in order. `depth`: see `decoder.picture`.
 
     Raises:
         UserError: it is none of these, or cannot be read.
     """
-    if isinstance(given, str | Path):
-        path = Path(given)
-        if path.is_dir():
-            files = sorted(layout.image_files(path), key=video_layout.natural)
-            if not files:
-                raise UserError(f"{path} holds no images")
-            return map(decoded, files)
-        if not path.is_file():
-            raise UserError(f"{path} does not exist")
-        return films.frames(path)
-    return (decoded(picture) for picture in each(given))
+    if not isinstance(given, str | Path):
+        return (decoded(picture, depth) for picture in each(given))
+    path = Path(given)
+    if path.is_dir():
+        files = listing.frames_in(path)
+        if not files:
+            raise UserError(f"{listing.printable(path)} holds no images")
+        return (decoded(file, depth) for file in files)
+    if not path.is_file():
+        raise UserError(f"{listing.printable(path)} does not exist")
+    count = 0 if films.is_film(path) else decoder.pages(path)
+    return (decoder.picture(path, depth, page=page) for page in range(count)) if count else films.frames(path)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of red, green, blue in 0..1
+MOST_PIXELS = 80_000_000  # of one image, as it is stored and as it is resized: more would be gigabytes
 LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
 
 
@@ -78,6 +79,7 @@ class Inputs:
         size: sides of pictures before patches are cut, rows and columns; of "canvas" the shorter side, twice.
         patch: side of the patches that are scored, 0 = whole pictures.
         low, high: constants of `contrast`.
+        depth: bits that count in pictures of more than 8, see `decoder.picture`.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +89,7 @@ class Inputs:
     patch: int = 0
     low: float = 0.0
     high: float = 1.0
+    depth: int = 0
 
     def __post_init__(self):
         if self.size is None:
@@ -110,7 +113,7 @@ class Inputs:
         """A picture of any size -> `[rows, columns, channels]` uint8.
 
         Raises:
-            ValueError: on a canvas, one side is more than eight times the other.
+            ValueError: its sides are too unequal, see `fitted_size`.
         """
         picture = picture.convert("L" if self.channels == 1 else "RGB")
         target = fitted_size((picture.height, picture.width), self.size, self.fit)
@@ -156,28 +159,37 @@ def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tupl
         canvas   shorter side to `size`, the longer in proportion
 
     Raises:
-        ValueError: on a canvas, one side is more than eight times the other.
+        ValueError: on a canvas, one side is more than eight times the other; or it would be resized to more than
+            `MOST_PIXELS`.
     """
-    if fit != "canvas":
+    if fit == "stretch":
         return size
     rows, columns = _resized(sides, size[0])
-    if max(rows, columns) > LONGEST * size[0]:
+    if fit == "canvas" and max(rows, columns) > LONGEST * size[0]:
         raise ValueError(
             f"{sides[0]}x{sides[1]} pixels: one side is more than {LONGEST} times the other, and every "
             "image would be padded to that. Cut it, or pass --config.fit=stretch."
         )
-    return rows, columns
+    if rows * columns > MOST_PIXELS:
+        raise ValueError(
+            f"{sides[0]}x{sides[1]} pixels: with its shorter side at {size[0]} it would be {rows}x{columns}. Cut it, "
+            "or pass --config.fit=stretch."
+        )
+    return (rows, columns) if fit == "canvas" else size
 
 
 def fitted_pixels(image: Image.Image, fitted: tuple[int, int], fit: str, resample: Image.Resampling) -> np.ndarray:
     """The image's pixels, resized (and cut, for `crop`) to the rows and columns `fitted`."""
+    (rows, columns), kept = placement((image.height, image.width), fitted, fit)
+    return np.asarray(image.resize((columns, rows), resample))[kept]
+
+
+def placement(sides: tuple[int, int], fitted: tuple[int, int], fit: str) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """How a picture of these sides gets to the rows and columns `fitted`: what it is resized to, and what is kept."""
     rows, columns = (int(s) for s in fitted)
-    if fit != "crop":
-        return np.asarray(image.resize((columns, rows), resample))
-    whole_rows, whole_columns = _resized((image.height, image.width), rows)
-    top, left = round((whole_rows - rows) / 2), round((whole_columns - columns) / 2)
-    whole = np.asarray(image.resize((whole_columns, whole_rows), resample))
-    return whole[top : top + rows, left : left + columns]
+    whole = _resized(sides, rows) if fit == "crop" else (rows, columns)
+    top, left = round((whole[0] - rows) / 2), round((whole[1] - columns) / 2)
+    return whole, np.s_[top : top + rows, left : left + columns]
 
 
 def _resized(sides: tuple[int, int], size: int) -> tuple[int, int]:

@@ -8,31 +8,51 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import films, images
+from mocca_jax.data import listing, masks
+from mocca_jax.data.listing import Unused, printable
 from mocca_jax.errors import UserError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".pgm", ".webp")
 FOREGROUND = "nobackground_frames_resized"
 LAYOUTS = __doc__.split("\n\n", 1)[1].rstrip()
 
 
 @dataclass(frozen=True)
 class Found:
-    """One video: its frames' files in order, or one film; `labels(n)` reads labels for n frames, None without."""
+    """One video: its frames' files in order, or one film; `labels(n)` reads labels for n frames, None without, from
+    the files `truth`."""
 
     name: str
     source: Sequence[Path] | Path
     labels: Callable[[int], np.ndarray] | None = None
+    truth: Sequence[Path] = ()
+
+    def files(self) -> list[Path]:
+        """All files that have a say."""
+        return [*([self.source] if isinstance(self.source, Path) else self.source), *self.truth]
 
 
-def find(folder: Path, layout: str, foreground: bool) -> tuple[list[Found], list[Found], str]:
-    """Training videos, test videos, and the layout's name.
+@dataclass(frozen=True)
+class Videos:
+    """The videos of a folder, and what else lies in it."""
+
+    train: list[Found]
+    test: list[Found]
+    layout: str
+    unused: list[Unused] = field(default_factory=list)
+
+    def files(self) -> list[Path]:
+        """All files that have a say."""
+        return [path for video in (*self.train, *self.test) for path in video.files()]
+
+
+def find(folder: Path, layout: str, foreground: bool) -> Videos:
+    """What the folder holds.
 
     Raises:
         UserError: no such folder, no videos, or another layout than the one asked for.
@@ -42,84 +62,110 @@ def find(folder: Path, layout: str, foreground: bool) -> tuple[list[Found], list
     readers = {"shanghaitech": _shanghaitech, "ucsd": _ucsd, "folder": _folder}
     if layout != "auto":
         readers = {layout: readers[layout]}
+    listed = listing.under(folder)
     for name, reader in readers.items():
-        train, test = reader(folder, foreground)
+        train, test = reader(listed, foreground)
         if train or test:
-            return train, test, name
+            return _with_unused(Videos(train, test, name), listed)
     raise UserError(f"{folder} holds no videos{'' if layout == 'auto' else f' laid out as {layout!r}'}:\n{LAYOUTS}")
 
 
-def _shanghaitech(folder: Path, foreground: bool) -> tuple[list[Found], list[Found]]:
-    parts = []
+def _with_unused(found: Videos, listed: listing.Listing) -> Videos:
+    used = set(found.files())
+    left = [path for path in (*listed.pictures, *listed.films) if path not in used]
+    others = [Unused(path, "no frame or film of a video in this layout") for path in left]
+    unused = [*others, *(of for of in listed.unused if of.path not in used)]
+    return replace(found, unused=sorted(unused, key=lambda of: of.path))
+
+
+def _shanghaitech(listed: listing.Listing, foreground: bool) -> tuple[list[Found], list[Found]]:
+    parts, folder = [], listed.folder
     for half in ("training", "testing"):
         frames = folder / half / (FOREGROUND if foreground else "frames")
-        found = videos_in(frames)
+        found = _videos(listed, frames)
         if foreground and not found and (folder / half / "frames").is_dir():
             raise UserError(
                 f"foreground = True, but {frames} holds no videos. Make it with "
                 f"`mocca background {folder}`, or set foreground=False."
             )
-        parts.append(found or videos_in(folder / half / "videos"))
-    masks = folder / "testing" / "test_frame_mask"
-    labelled = [
-        Found(v.name, v.source, _array_labels(masks / f"{v.name}.npy") if masks.is_dir() else None) for v in parts[1]
+        parts.append(found or _videos(listed, folder / half / "videos"))
+    truth = folder / "testing" / "test_frame_mask"
+    if not truth.is_dir():
+        return parts[0], parts[1]
+    labels = [truth / f"{video.name}.npy" for video in parts[1]]
+    return parts[0], [
+        replace(video, labels=_array_labels(path), truth=(path,)) for video, path in zip(parts[1], labels, strict=True)
     ]
-    return parts[0], labelled
 
 
-def _ucsd(folder: Path, foreground: bool) -> tuple[list[Found], list[Found]]:
+def _ucsd(listed: listing.Listing, foreground: bool) -> tuple[list[Found], list[Found]]:
     if foreground:
         return [], []
-    train, test = videos_in(folder / "Train"), videos_in(folder / "Test")
-    masks = {v.name.removesuffix("_gt"): v.source for v in test if v.name.endswith("_gt")}
+    train, test = _videos(listed, listed.folder / "Train"), _videos(listed, listed.folder / "Test")
+    truth = {v.name.removesuffix("_gt"): v.source for v in test if v.name.endswith("_gt")}
     test = [v for v in test if not v.name.endswith("_gt")]
-    return train, [Found(v.name, v.source, _mask_labels(v.name, masks.get(v.name))) for v in test]
+    labelled = [
+        replace(v, labels=_mask_labels(truth[v.name]), truth=truth[v.name]) if v.name in truth else v for v in test
+    ]
+    return train, labelled
 
 
-def _folder(folder: Path, foreground: bool) -> tuple[list[Found], list[Found]]:
+def _folder(listed: listing.Listing, foreground: bool) -> tuple[list[Found], list[Found]]:
     if foreground:
         return [], []
-    train = videos_in(folder / "train")
-    return (train, videos_in(folder / "test")) if train else (videos_in(folder), [])
+    train = _videos(listed, listed.folder / "train")
+    return (train, _videos(listed, listed.folder / "test")) if train else (_videos(listed, listed.folder), [])
 
 
-def videos_in(folder: Path) -> list[Found]:
-    """Films, and sub-folders with pictures, in natural order of their names."""
+def videos_in(folder: Path) -> tuple[list[Found], list[Unused]]:
+    """Films and folders of frames, however deep, in natural order of their names, and the files that are none.
+
+    Raises:
+        UserError: two videos of one name.
+    """
     if not folder.is_dir():
-        return []
-    found = []
-    for path in sorted(folder.iterdir(), key=natural):
-        if path.name.startswith("."):
-            continue
-        if path.is_file() and films.is_film(path):
-            found.append(Found(path.stem, path))
-        elif path.is_dir():
-            frames = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file()), key=natural)
-            if frames:
-                _tell_gaps(path, frames)
-                found.append(Found(path.name, frames))
-    names = [v.name for v in found]
+        return [], []
+    listed = listing.under(folder)
+    found = _videos(listed, folder)
+    return found, _with_unused(Videos(found, [], ""), listed).unused
+
+
+def _videos(listed: listing.Listing, folder: Path) -> list[Found]:
+    """Those under a folder. A picture directly in it belongs to no video."""
+    found = [Found(_name(film, folder, film.stem), film) for film in listed.films if folder in film.parents]
+    frames: dict[Path, list[Path]] = {}
+    for path in listed.pictures:
+        if folder in path.parent.parents:
+            frames.setdefault(path.parent, []).append(path)
+    for place, files in frames.items():
+        files.sort(key=listing.natural)
+        _tell_gaps(place, files)
+        found.append(Found(_name(place, folder, place.name), files))
+    found.sort(key=lambda video: [listing.natural(Path(part)) for part in video.name.split("/")])
+    names = [video.name for video in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{folder}: several videos are called {', '.join(twice)}; give each a name of its own")
     return found
 
 
-def natural(path: Path) -> list:
-    """Sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
+def _name(path: Path, folder: Path, last: str) -> str:
+    """Of a video: where it lies, without the ending."""
+    return printable(path.relative_to(folder).with_name(last).as_posix())
 
 
 def _tell_gaps(folder: Path, frames: list[Path]) -> None:
-    numbers = [re.findall(r"\d+", path.stem) for path in frames]
+    numbers = [re.findall(r"[0-9]+", path.stem) for path in frames]
     if not all(numbers):
         return
     last = [int(found[-1]) for found in numbers]
     gaps = [frames[i] for i in range(1, len(last)) if last[i] != last[i - 1] + 1]
     if gaps:
-        names = ", ".join(path.name for path in gaps[:5]) + (" ..." if len(gaps) > 5 else "")
+        names = ", ".join(printable(path.name) for path in gaps[:5]) + (" ..." if len(gaps) > 5 else "")
         logging.warning(
-            "%s: frame numbers are not contiguous before %s; the frames are taken as they come", folder, names
+            "%s: frame numbers are not contiguous before %s; the frames are taken as they come",
+            printable(folder),
+            names,
         )
 
 
@@ -140,22 +186,18 @@ def _array_labels(path: Path) -> Callable[[int], np.ndarray]:
     return read
 
 
-def _mask_labels(name: str, masks: Sequence[Path] | Path | None) -> Callable[[int], np.ndarray] | None:
-    if masks is None:
-        return None
-
+def _mask_labels(files: Sequence[Path]) -> Callable[[int], np.ndarray]:
     def read(count: int) -> np.ndarray:
-        labels = np.array([_any_marked(path) for path in masks])
-        return checked(labels, count, masks[0].parent)
+        return checked(np.array([_any_marked(path) for path in files]), count, files[0].parent)
 
     return read
 
 
 def _any_marked(path: Path) -> bool:
     try:
-        return bool(np.asarray(images.load_rgb(path)).any())
-    except Exception as error:  # each format's decoder has its own exceptions for damaged files
-        raise UserError(f"the mask {path} cannot be read as an image ({type(error).__name__}: {error})") from error
+        return bool(masks.read(path).marked.any())
+    except UserError as error:
+        raise UserError(f"the mask {path} cannot be read as an image ({error})") from error
 
 
 def checked(labels: np.ndarray, count: int, path: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Raises `UserError` when the file cannot be read or is no JSON object."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__} where an object was written")
     except (OSError, ValueError, RecursionError) as error:

@@ -11,7 +11,8 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import results, table
 from mocca_jax.training import parallel
 
-LOCK = ".lock"
+LOCK, DATA = ".lock", "data.json"
+SHOWN = 10
 
 
 def finished_result(config, workdir: Path) -> dict[str, Any] | None:
@@ -42,8 +43,41 @@ def finished_result(config, workdir: Path) -> dict[str, Any] | None:
     return result
 
 
-def claim(config, workdir: Path) -> contextlib.AbstractContextManager:
+def check_data(workdir: Path, files: dict[str, str]) -> None:
+    """Makes sure that a run goes on with the data that it was begun with.
+
+    Args:
+        workdir: of the run.
+        files: the digest of each file by its name, see `data.Dataset`; empty where there are none.
+
+    Raises:
+        UserError: some were added, removed or changed.
+    """
+    if not (workdir / DATA).exists():
+        return
+    before = whole.read_json(workdir / DATA)
+    kinds = {
+        "added": sorted(files.keys() - before.keys()),
+        "removed": sorted(before.keys() - files.keys()),
+        "changed": sorted(name for name in files.keys() & before.keys() if files[name] != before[name]),
+    }
+    lines = [
+        f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        for kind, names in kinds.items()
+        if names
+    ]
+    if lines:
+        raise UserError(
+            f"--workdir={workdir} belongs to a run on other data; since it was begun, files were\n"
+            + "\n".join(lines)
+            + "\nTake another workdir, or bring back the files as they were."
+        )
+
+
+def claim(config, workdir: Path, files: dict[str, str] | None = None) -> contextlib.AbstractContextManager:
     """The folder belongs to this run alone until the result is closed; also the end of a process closes it.
+
+    `files`: the digests of the data, which are written down; see `check_data`.
 
     Raises:
         UserError: another run works in it, or it cannot be written.
@@ -61,6 +95,8 @@ def claim(config, workdir: Path) -> contextlib.AbstractContextManager:
             raise UserError(message) from error
         if not (workdir / results.CONFIG).exists():
             whole.write_json(workdir / results.CONFIG, configs.as_dict(config))
+        if files and not (workdir / DATA).exists():
+            whole.write_json(workdir / DATA, files)
         return lock
     except OSError as error:
         raise UserError(f"cannot write to --workdir={workdir}: {error}") from error

@@ -1,19 +1,22 @@
 """The folder of predictions: settings, a line per picture or frame, a table; it can be gone on in after a stop."""
 
 import csv
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mocca_jax.config import differences
+from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.scoring.evaluate import Findings
 
 ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
 PROGRESS = ".progress.json"
+NAME, BETWEEN = 250, "+"  # bytes of a name that every file system takes; what folders in a name are told apart by
 
 
 def claim(output: Path, settings: dict[str, Any]) -> None:
@@ -39,19 +42,37 @@ def claim(output: Path, settings: dict[str, Any]) -> None:
         )
 
 
+def picture_name(path: Path, number: int | None = None) -> str:
+    """The name of a picture that is made of `path`, or of its frame `number`: each has its own, and it can be written.
+
+    Example:
+        >>> picture_name(Path("in/a_b.png")), picture_name(Path("film.mp4"), 7)
+        ('in+a_b.png.png', 'film.mp4_000007.png')
+    """
+    ending = ".png" if number is None else f"_{number:06d}.png"
+    name = BETWEEN.join("" if part == path.anchor else part for part in path.parts)
+    plain = BETWEEN not in "".join(path.parts) and ".." not in path.parts and not name.startswith(".")
+    if plain and len(os.fsencode(name + ending)) <= NAME:
+        return name + ending
+    known = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return f"{printable(path.stem).lstrip('.')[:40]}-{known}{ending}"
+
+
 class Rows:
     """The lines of `predictions.jsonl`. What was added since the last `keep` is gone after an interruption.
 
-    `done`: paths that have their rows.
+    `done`: by the name of each path that has its rows, the fingerprint of the content that they are of.
     """
 
     def __init__(self, output: Path):
         self.output = output
-        self.done: set[str] = set()
+        self.done: dict[str, str | None] = {}
         self._new: list[dict[str, Any]] = []
         self._bytes = 0
         if (output / PROGRESS).exists():
             self._go_on()
+        else:
+            (output / ROWS).unlink(missing_ok=True)
 
     def _go_on(self) -> None:
         """Takes up what was kept, and forgets a torn end."""
@@ -60,7 +81,7 @@ class Rows:
             if not 0 <= kept <= (self.output / ROWS).stat().st_size:
                 raise ValueError(f"{kept} bytes are said to be whole")
             os.truncate(self.output / ROWS, kept)
-            self._bytes, self.done = kept, {row["path"] for row in self}
+            self._bytes, self.done = kept, {row["path"]: row.get("fingerprint") for row in self}
         except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.output} cannot be gone on in ({type(error).__name__}: {error}). Name a new --output."
@@ -69,29 +90,42 @@ class Rows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not (self.output / ROWS).exists():
             return
-        with open(self.output / ROWS) as file:
+        with open(self.output / ROWS, encoding="utf-8") as file:
             for row in map(json.loads, file):
                 if not isinstance(row["layers"], dict) or "anomalous" not in row:
                     raise ValueError(f"{ROWS} holds a line of another kind")
                 yield row
 
-    def add(self, names: list[tuple[Path, int | None]], found: Findings) -> None:
-        """Rows of pictures, or of frames `(path, number)`; written by the next `keep`."""
-        for n, (path, frame) in enumerate(names):
+    def add(self, names: list[tuple[Path, int | None]], fingerprints: list[str], found: Findings) -> None:
+        """Rows of pictures, or of frames `(path, number)`, with the fingerprints of what their files hold; written by
+        the next `keep`."""
+        for n, ((path, frame), fingerprint) in enumerate(zip(names, fingerprints, strict=True)):
             self._new.append(
                 {
-                    "path": str(path),
+                    "path": printable(path),
                     "frame": frame,
                     "score": float(found.score[n]),
                     "p_value": None if found.p_value is None else float(found.p_value[n]),
                     "anomalous": None if found.anomalous is None else bool(found.anomalous[n]),
+                    "fingerprint": fingerprint,
                     "layers": {name: float(values[n]) for name, values in found.layers.items()},
                 }
             )
 
     def drop(self, path: Path) -> None:
         """Forgets the rows of a path that were added since the last `keep`."""
-        self._new = [row for row in self._new if row["path"] != str(path)]
+        self._new = [row for row in self._new if row["path"] != printable(path)]
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Takes the rows of these paths, which hold something else now, out of the file."""
+        gone = set(names)
+        if not gone:
+            return
+        text = "".join(json.dumps(row) + "\n" for row in self if row["path"] not in gone)
+        (self.output / PROGRESS).unlink()  # an interruption here begins anew
+        whole.write_whole(self.output / ROWS, text)
+        self._bytes, self.done = len(text), {name: of for name, of in self.done.items() if name not in gone}
+        whole.write_json(self.output / PROGRESS, {"bytes": self._bytes})
 
     def keep(self) -> None:
         """Writes what was added.
@@ -114,7 +148,7 @@ class Rows:
     def write_table(self) -> tuple[int, int | None]:
         """Writes `predictions.csv`; returns the numbers of rows and of anomalous ones (None: nothing was decided)."""
         draft, decisions = self.output / f".{TABLE}.draft", []
-        with open(draft, "w", newline="") as file:
+        with open(draft, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for row in self:
                 layers = row.pop("layers")

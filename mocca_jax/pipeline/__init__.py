@@ -57,6 +57,8 @@ def run(
     done = bool(finished) and (workdir / bundle.FILE).exists()
     parallel.check_same_on_all_hosts(int(done), f"runs in {workdir}, finished or not")
     if done:
+        if load is data.load:
+            _check_finished(config, workdir)
         logging.info("%s holds the finished run of this config", workdir)
         return finished
     try:
@@ -75,7 +77,8 @@ def run(
     logging.info(
         "%s: %d training units per epoch, %d test samples", dataset.description, dataset.train.per_epoch, tests
     )
-    with folders.claim(config, workdir), interrupts.stop_request() as stop:
+    folders.check_data(workdir, dataset.files)
+    with folders.claim(config, workdir, dataset.files), interrupts.stop_request() as stop:
         if placed.is_used(config):
             return finish(_fitted(config, workdir, dataset, stop))
         mesh, budget, folder = parallel.make_mesh(), memory.Budget(config), workdir / CHECKPOINTS
@@ -89,6 +92,16 @@ def run(
         if not keep_checkpoints and parallel.is_first_host():
             final.tidy(folder, config.stages)
         return result
+
+
+def _check_finished(config, workdir: Path) -> None:
+    """As `folders.check_data`, where the data of a finished run is still there."""
+    try:
+        files = data.files(config)
+    except UserError as error:
+        logging.info("the data of this run is not looked at: %s", error)
+        return
+    folders.check_data(workdir, files)
 
 
 def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopRequest) -> Ended:

@@ -26,7 +26,7 @@ def read_scores(path: Path) -> Table:
     Raises:
         ValueError: it is damaged.
     """
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         try:
             rows = list(csv.DictReader(file))
         except csv.Error as error:
@@ -40,7 +40,7 @@ def read_scores(path: Path) -> Table:
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
     """A run's metrics, one row per epoch; none where there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def layers_of(table: Table) -> list[str]:

@@ -97,10 +97,7 @@ class Scorer:
 
     def view(self, picture: Any) -> np.ndarray:
         """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
-        try:
-            return self.inputs.prepare(incoming.decoded(picture))
-        except ValueError as error:
-            raise UserError(f"a picture of {error}") from error
+        return incoming.view(picture, self.inputs)
 
     def units_of(self, raw: np.ndarray) -> np.ndarray:
         """Units `[U, ...]` of one picture that `view` made: itself, or the patches that cover it."""

@@ -22,7 +22,7 @@ class MetricsLog:
         """Drops the lines of a stage from `epoch` on, and a torn last line: they are about to come again."""
         if not self.path.exists():
             return
-        lines = self.path.read_text(errors="replace").splitlines(keepends=True)
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         write_whole(self.path, "".join(line for line in lines if _is_kept(line, stage, epoch)))
 
     def write(self, row: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class MetricsLog:
             UserError: it cannot be written.
         """
         try:
-            with open(self.path, "a") as file:
+            with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             writer = self._writer(row["stage"], row["epoch"])
             for name, value in flatten(row):

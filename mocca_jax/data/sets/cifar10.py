@@ -44,7 +44,7 @@ def load(config) -> Dataset:
     normal = config.normal_class
     folder = data_dir(config.data_dir)
     source = cifar10_files.find_or_prepare(folder)
-    entry = f"cifar10-{cache.fingerprint(source.iterdir())}"
+    entry = f"cifar10-{cache.fingerprint(sorted(source.iterdir()))}"
     arrays = cache.arrays(entry, lambda: cifar10_files.decode(source))
     of_class = np.flatnonzero(arrays["train_label"] == normal)
     train = np.ascontiguousarray(arrays["train_image"][of_class])

@@ -5,18 +5,21 @@ on a next day, without and with made-up defects, are there to choose settings by
 grid of patches, and the largest patch score is the image's (Eq. 7).
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, next_day, views
+from mocca_jax.config import setting
+from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, masks, next_day, values, views
 from mocca_jax.data.inputs import Inputs, mirrored
-from mocca_jax.data.pictures import Pictures, check_masks, read_mask
+from mocca_jax.data.listing import printable
+from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
+from mocca_jax.files import digests
 
 MOST_MADE_UP = 64  # next-day images, and as many with defects
 
@@ -27,10 +30,33 @@ def load(config) -> Dataset:
     Raises:
         UserError: no such folder, no images, too few, or files that cannot be read.
     """
+    folder = _folder(config)
+    return from_folder(config, folder, f"images in {printable(folder.resolve().name)}")
+
+
+def files(config) -> dict[str, str]:
+    """The digest of each file that `load` would use, by its name.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return files_of(_folder(config))
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """As `files`, of this folder."""
+    found = layout.scan(folder)
+    return _digests(found, digests.of_files(found.used()))
+
+
+def _folder(config) -> Path:
     if not config.data_dir:
         raise UserError("which folder? Pass --config.data_dir=<folder>, laid out like this:\n" + layout.LAYOUT)
-    folder = Path(config.data_dir).expanduser()
-    return from_folder(config, folder, f"images in {folder.name}")
+    return Path(config.data_dir).expanduser()
+
+
+def _digests(found: layout.Layout, contents: list[str]) -> dict[str, str]:
+    return dict(zip(map(found.name, found.used()), contents, strict=True))
 
 
 def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str] | None = None) -> Dataset:
@@ -40,39 +66,57 @@ def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str
     return _dataset(config, _read(config, folder), description, paper_auc or {})
 
 
-class Arrays:
-    """Normal pictures in memory, in place of a folder.
+class Given:
+    """Normal pictures that are handed over, in place of a folder.
 
     Args:
-        pictures: `[N, H, W]` or `[N, H, W, C]`; types as in `incoming.decoded`.
+        pictures: what `incoming.each` takes: arrays, files, bytes, Pillow images, of any size; grey ones as one array
+            `[N, H, W]`.
 
     Raises:
-        UserError: another shape, type or range.
+        UserError: one picture alone, or none; `load` says which of them cannot be read.
     """
 
-    def __init__(self, pictures: np.ndarray):
-        self.pictures = pictures[..., None] if pictures.ndim == 3 else pictures
-        if self.pictures.ndim != 4:
-            raise UserError(f"pictures to train on are an array [N, H, W, C], not of shape {pictures.shape}")
-        digest = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()[:12]
-        self.name = f"array of {len(pictures)} pictures, SHA-256 {digest}"
+    def __init__(self, pictures: Any):
+        array = np.asarray(pictures) if hasattr(pictures, "__array__") else None
+        if array is not None and array.ndim == 3 and array.shape[-1] not in values.CHANNELS:
+            pictures = array[..., None]  # grey ones
+        given = [picture.read() if hasattr(picture, "read") else picture for picture in incoming.each(pictures)]
+        if len(given) < 2:
+            raise UserError(
+                f"{len(given)} picture(s) to train on; an array [H, W, C] is one. Pass a folder, a pattern, or several "
+                "pictures: a list, or an array [N, H, W, C]"
+            )
+        self.pictures = given
+        self.digests = [incoming.digest(picture) for picture in given]
+        self.name = f"{len(given)} pictures, SHA-256 {digests.of_values(self.digests)[:12]}"
 
     def load(self, config) -> Dataset:
         """The data set; `config.data_dir` is not looked at."""
         inputs = _inputs(config)
-        fitted = [inputs.prepare(incoming.decoded(picture)) for picture in self.pictures]
-        count, side = len(fitted), config.patch
-        canvas = np.maximum(fitted[0].shape[:2], side)
+        fitted = [self._view(number, inputs) for number in range(len(self.pictures))]
         sizes = np.array([pixels.shape[:2] for pixels in fitted])
+        canvas = np.maximum(sizes.max(0), config.patch or 0)
         pixels = np.stack([mirrored(pixels, canvas) for pixels in fitted])
+        count = len(fitted)
         names = [f"train/{n:05d}" for n in range(count)]
-        read = _Read(pixels, sizes, np.zeros(count, np.int32), names, lambda row: None, np.arange(count), count)
+        read = _Read(
+            *(pixels, sizes, np.zeros(count, np.int32), names, lambda row: None, np.arange(count), count),
+            files=dict(zip(names, self.digests, strict=True)),
+        )
         return _dataset(config, read, self.name, {})
+
+    def _view(self, number: int, inputs: Inputs) -> np.ndarray:
+        try:
+            return incoming.view(self.pictures[number], inputs)
+        except UserError as error:
+            raise UserError(f"picture {number}: {error}") from error
 
 
 def _inputs(config) -> Inputs:
     side, fit = config.patch or config.resize, "canvas" if config.patch else config.fit
-    return Inputs((side, side, 3), config.get("normalize", "symmetric"), fit, (config.resize,) * 2, config.patch)
+    normalize, depth = config.get("normalize", "symmetric"), setting(config, "depth")
+    return Inputs((side, side, 3), normalize, fit, (config.resize,) * 2, config.patch, depth=depth)
 
 
 def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str]) -> Dataset:
@@ -103,6 +147,8 @@ def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str])
         + (f", {len(held_rows)} held out" if len(held_rows) else ""),
         aggregate="max" if config.patch else "identity",
         paper_auc=paper_auc,
+        files=read.files,
+        unused=read.unused,
     )
 
 
@@ -120,26 +166,34 @@ class _Read:
     mask: Callable[[int], np.ndarray | None]
     kept: np.ndarray
     train_files: int
+    files: dict[str, str] = field(default_factory=dict)
+    unused: str = ""
 
 
 def _read(config, folder: Path) -> _Read:
     found = layout.scan(folder)
-    files = [*found.train, *found.test]
+    if unused := found.told():
+        logging.warning("%s: these files are not used:\n%s", printable(folder), unused)
+    if found.test and 0 not in found.labels:
+        logging.warning("test/ holds no good images: there will be no AUC, and nobody sees how many good ones it flags")
+    files, contents = [*found.train, *found.test], digests.of_files(found.used())
     fit = "canvas" if config.patch else config.fit
-    least, skip = config.patch or config.resize, config.unreadable == "skip"
-    pixels, sizes, kept = images.decoded(folder.name, files, config.resize, fit, least, skip)
-    used = [files[i] for i in kept]
-    mask_files = [([None] * len(found.train) + found.masks)[i] for i in kept]
-    check_masks(mask_files, used)
-    labels = np.array([0] * len(found.train) + found.labels, np.int32)[kept]
+    read = images.decoded(
+        *(folder.resolve().name, files, contents[: len(files)], config.resize, fit, config.patch or config.resize),
+        *(config.unreadable == "skip", setting(config, "depth")),
+    )
+    used = [files[i] for i in read.kept]
+    mask_files = [([None] * len(found.train) + found.masks)[i] for i in read.kept]
+    labels = np.array([0] * len(found.train) + found.labels, np.int32)[read.kept]
+    masks.check(mask_files, used, labels, read.sides, read.fitted, fit)
 
     def mask(row: int) -> np.ndarray | None:
         if mask_files[row] is not None:
-            return read_mask(mask_files[row], sizes[row], fit)
-        return np.zeros(sizes[row], bool) if labels[row] == 0 else None
+            return masks.reduced(masks.read(mask_files[row]).marked, read.fitted[row], fit)
+        return np.zeros(read.fitted[row], bool) if labels[row] == 0 else None
 
-    names = [found.name(f) for f in used]
-    return _Read(pixels, sizes, labels, names, mask, np.array(kept, np.int64), len(found.train))
+    names, of_files = [found.name(f) for f in used], _digests(found, contents)
+    return _Read(read.images, read.fitted, labels, names, mask, read.kept, len(found.train), of_files, unused)
 
 
 def split_normals(rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,17 @@ def load(config) -> Dataset:
     Raises:
         UserError: the category is not there; the message says where the data comes from.
     """
+    soft, hard = PAPER_AUC.get(config.category, (None, None))
+    figures = {"soft": f"{soft:.2f}", "hard": f"{hard:.2f}"} if soft else {}
+    return folder.from_folder(config, _category(config), f"MVTec AD {config.category}", figures)
+
+
+def files(config) -> dict[str, str]:
+    """As `folder.files`."""
+    return folder.files_of(_category(config))
+
+
+def _category(config) -> Path:
     root = data_dir(config.data_dir)
     if not (root / config.category).is_dir():
         raise UserError(
@@ -41,9 +52,7 @@ def load(config) -> Dataset:
             "and unpacked so that <data_dir>/<category>/train/good holds images; then pass --config.data_dir, or set "
             "MOCCA_DATA_DIR to the folder that holds mvtec/."
         )
-    soft, hard = PAPER_AUC.get(config.category, (None, None))
-    figures = {"soft": f"{soft:.2f}", "hard": f"{hard:.2f}"} if soft else {}
-    return folder.from_folder(config, root / config.category, f"MVTec AD {config.category}", figures)
+    return root / config.category
 
 
 def data_dir(configured: str) -> Path:

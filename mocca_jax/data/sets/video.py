@@ -5,8 +5,10 @@ from pathlib import Path
 
 from absl import logging
 
-from mocca_jax.data import Dataset, clips, frame_store, video_layout
+from mocca_jax.data import Dataset, clips, frame_store, listing, video_layout
+from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
+from mocca_jax.files import digests
 
 
 def load(config) -> Dataset:
@@ -17,6 +19,41 @@ def load(config) -> Dataset:
     Raises:
         UserError: no such folder, no videos, or files that cannot be read.
     """
+    folder = _folder(config)
+    found = video_layout.find(folder, config.layout, config.foreground)
+    counts = len(found.train), len(found.test)
+    logging.info("%s: %d training and %d test videos, laid out as %s", folder, *counts, found.layout)
+    if unused := listing.told(found.unused, lambda path: printable(path.relative_to(folder))):
+        logging.warning("%s: these files are not used:\n%s", printable(folder), unused)
+    every, size = (*found.train, *found.test), tuple(config.frame_size)
+    of_files = _digests(folder, found.files())
+    frames, lengths = frame_store.decoded(folder.name, [video.source for video in every], size, config.gray)
+    videos, start = [], 0
+    for video, length in zip(every, lengths.tolist(), strict=True):
+        labels = video.labels(length) if video.labels else None
+        videos.append(clips.Video(video.name, start, length, labels))
+        start += length
+    description = f"videos in {printable(folder.resolve().name)}"
+    train, test = videos[: counts[0]], videos[counts[0] :]
+    return clips.dataset(frames, train, test, config, description, files=of_files, unused=unused)
+
+
+def files(config) -> dict[str, str]:
+    """The digest of each file that `load` would use, by its name.
+
+    Raises:
+        UserError: as `load`.
+    """
+    folder = _folder(config)
+    return _digests(folder, video_layout.find(folder, config.layout, config.foreground).files())
+
+
+def _digests(folder: Path, paths: list[Path]) -> dict[str, str]:
+    names = [printable(path.relative_to(folder).as_posix()) for path in paths]
+    return dict(zip(names, digests.of_files(paths), strict=True))
+
+
+def _folder(config) -> Path:
     if not config.data_dir:
         raise UserError(
             "which videos? Pass --config.data_dir=<folder>, laid out in one of these ways:\n" + video_layout.LAYOUTS
@@ -25,14 +62,4 @@ def load(config) -> Dataset:
     shared = os.environ.get("MOCCA_DATA_DIR")
     if not folder.is_dir() and not folder.is_absolute() and shared:
         folder = Path(shared) / folder
-    train, test, layout = video_layout.find(folder, config.layout, config.foreground)
-    logging.info("%s: %d training and %d test videos, laid out as %s", folder, len(train), len(test), layout)
-    size = tuple(config.frame_size)
-    frames, lengths = frame_store.decoded(folder.name, [v.source for v in (*train, *test)], size, config.gray)
-    videos, start = [], 0
-    for found, length in zip((*train, *test), lengths.tolist(), strict=True):
-        labels = found.labels(length) if found.labels else None
-        videos.append(clips.Video(found.name, start, length, labels))
-        start += length
-    description = f"videos in {folder.name}"
-    return clips.dataset(frames, videos[: len(train)], videos[len(train) :], config, description)
+    return folder

@@ -1,0 +1,66 @@
+"""What files hold, and what they are when they are no pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import UnidentifiedImageError
+
+from mocca_jax.errors import UserError
+
+MOST_BYTES = 2**31  # of a file: more is not read
+HEADS = (  # what files that are no pictures begin with, and what they are
+    (b"ftyphei", "HEIC, which is not read: save it as PNG or JPEG"),
+    (b"ftypmif", "HEIF, which is not read: save it as PNG or JPEG"),
+    (b"ftypavi", "AVIF, which this Pillow does not read: save it as PNG or JPEG"),
+    (b"ftyp", "a film: a run on pictures takes films by their own names, .mp4 for example"),
+    (b"%PDF", "a PDF: save its pages as pictures"),
+    (b"%!PS", "PostScript, a program: it is not run"),
+    (b"PK\x03\x04", "an archive: unpack it"),
+    (b"\x93NUMPY", "an array of numpy: load it with numpy.load and pass the array"),
+    (b"<", "a page or a drawing (HTML, SVG): save it as PNG"),
+)
+
+
+def read(source: Any) -> bytes:
+    """What a file holds: one at a path, an open one, or bytes that were read already.
+
+    Raises:
+        UserError: it cannot be read, is empty, or no file at all.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+    elif isinstance(source, str | Path):
+        content = _of_path(Path(source))
+    elif callable(getattr(source, "read", None)):
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise UserError("the file is open as text; open it with mode 'rb'")
+    else:
+        raise UserError(
+            "a picture is a path, the bytes of a file, an open file, a Pillow image or an array, not "
+            f"{'None' if source is None else f'{type(source).__name__} {source!r:.40}'}"
+        )
+    if not content:
+        raise UserError("it is empty: 0 bytes (of a file that was read before, seek(0) goes back to the beginning)")
+    return content
+
+
+def _of_path(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+            raise UserError(f"it is {what}" if path.exists() else what)
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path.stat().st_size:,} bytes; at most {MOST_BYTES:,} are read")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(f"it cannot be opened ({error})") from error
+
+
+def why(error: Exception, content: bytes) -> str:
+    """Why a decoder did not take a file that begins with `content`, without what is only of this program."""
+    if not isinstance(error, UnidentifiedImageError):
+        return f"{type(error).__name__}: {error}"
+    head = content[:64].lstrip()
+    what = next((said for mark, said in HEADS if mark in head[: len(mark) + 4]), None)
+    return f"it is {what}" if what else "it is no picture in any format that Pillow reads"
