@@ -134,7 +134,8 @@ def predict(
     if drawn != "none" and (detector.map_scale is None or detector.inputs.clip_length):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
     found = sources.find(inputs, clips=bool(detector.inputs.clip_length), output=output)
-    claim(output, {"run": detector.digest, "alpha": detector.alpha, "by": detector.by, "overlays": drawn})
+    settings = {"run": detector.digest, "data": detector.content.data, "alpha": detector.alpha, "by": detector.by}
+    claim(output, settings | {"overlays": drawn})
     rows = Rows(output)
     again = {printable(s.path): s for s in found.wanted if printable(s.path) in rows.done}
     rows.forget(name for name, source in again.items() if source.digest()[:FINGERPRINT] != rows.done[name])

@@ -58,6 +58,7 @@ class Content:
         description: of the data it was trained on.
         samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
         by: what decides, "score" or "map", as the run chose.
+        data: the fingerprint of the files that it was trained and measured on, "" where there were none.
     """
 
     config: ConfigDict
@@ -72,6 +73,7 @@ class Content:
     description: str = ""
     samples: np.ndarray | None = None
     by: str = "score"
+    data: str = ""
 
 
 def load(run: Path) -> Content:
@@ -102,6 +104,7 @@ def load(run: Path) -> Content:
             map_statistics={n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
             description=manifest["description"],
             by=manifest.get("by", "score"),
+            data=manifest.get("data", ""),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -147,6 +150,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "maps": vars(content.map_scale) if content.map_scale else None,
         "description": content.description,
         "by": content.by,
+        "data": content.data,
     }
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 

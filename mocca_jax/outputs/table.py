@@ -9,6 +9,8 @@ from mocca_jax.training import memory
 def text(result: dict[str, Any]) -> str:
     """The result as text for a terminal: what decides, then each part of the score, then the maps."""
     lines = [result["description"], verdict.decides(result), *verdict.threshold(result)]
+    if unused := result.get("data", {}).get("unused"):
+        lines.append(f"These files lie in the folder and were not used:\n{unused}")
     if result.get("statistics"):
         lines += [said] if (said := verdict.kinds(result)) else []
     else:

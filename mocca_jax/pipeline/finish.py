@@ -134,4 +134,5 @@ def _content(run: Ended, normals, scale, localized: localize.Localized, decision
         description=run.dataset.description,
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         by=decision["by"],
+        data=run.dataset.fingerprint,
     )

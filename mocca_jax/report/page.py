@@ -85,6 +85,7 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
     body += _plots(parts, by_name, "layers")
     body += _plots("Training", by_name, "training")
     kept = {name: result[name] for name in ("version", "commit", "python", "packages", "device", "seconds", "sha256")}
+    kept |= {"data": result["data"]} if "data" in result else {}
     kept |= {"weights": result["statistics"]["weights"]} if result.get("statistics") else {}
     for heading, value in (("Configuration", result["config"]), ("Circumstances", kept)):
         text = html.escape(json.dumps(value, indent=2, sort_keys=True))
@@ -112,7 +113,10 @@ def _lead(result: dict) -> list[str]:
         f"{how} {count} normal samples. Larger means more anomalous; scores of two models cannot be compared. AUC: in "
         "so many pairs of an anomalous and a good sample the anomalous one scores higher; 1 is perfect, 0.5 a coin."
     )
-    return [f'<p class="lead">{html.escape(first)}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines)]
+    said = [f'<p class="lead">{html.escape(first)}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines)]
+    if unused := result.get("data", {}).get("unused"):
+        said.append(f"<p>Files that lie in the folder and were not used:</p><pre>{html.escape(unused)}</pre>")
+    return said
 
 
 def _plots(heading: str, by_name: dict[str, str], *names: str) -> list[str]:
