@@ -57,7 +57,7 @@ SILENT = {  # words that say nothing about it
     *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "part", "parts", "sample", "samples"),
     *("data", "class", "set", "new", "old", "test", "train", "all", "cam", "camera", "batch", "lot"),
 }
-SLIPS_OF, CLOSE = ("good", "normal", "okay"), 0.85  # words that are written wrongly, and difflib's ratio
+SLIPS_OF, CLOSE = ("good", "normal", "okay"), 0.83  # words that are written wrongly, and difflib's ratio
 LAYOUT = __doc__.split("\n", 2)[2]
 
 

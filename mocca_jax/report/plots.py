@@ -3,6 +3,7 @@
 Blue and orange are told apart by all common kinds of color-blindness; lines also differ in their dashes.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def save(path: Path, draw: Callable[[Any], None], rows: int = 1, columns: int = 
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=SMALL)
     draw(axes)
-    FigureCanvasAgg(figure).print_png(str(path))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names may be in any script
+        FigureCanvasAgg(figure).print_png(str(path))
 
 
 def histogram(axes, groups: dict[str, np.ndarray], threshold: float | None, of: str) -> None:
@@ -116,6 +119,6 @@ def over_time(axes, videos: list[tuple[str, np.ndarray, np.ndarray]], threshold:
         panel.plot(scores, color=NORMAL, lw=1.2)
         if threshold is not None:
             panel.axhline(threshold, color="black", ls="--", lw=0.9)
-        panel.set_title(name, fontsize=SMALL, loc="left", pad=2)
+        panel.set_title(name, fontsize=SMALL, loc="left", pad=2, parse_math=False)
     for panel in np.ravel(axes)[len(videos) :]:
         panel.set_axis_off()
