@@ -1,5 +1,7 @@
 """What is fuzzed: for each reader a maker of valid files, the call, and the error that it may answer with."""
 
+import io
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from mocca_jax import config as configs
 from mocca_jax.commands import check, serve
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke
-from mocca_jax.data import decoder, films, images, incoming, layout, masks, video_layout
+from mocca_jax.data import decoder, films, images, incoming, layout, listing, masks, sources, video_layout
 from mocca_jax.errors import UserError
 from mocca_jax.export import exported
 from mocca_jax.files import whole
@@ -75,6 +77,59 @@ def _read_image_folder(root: Path) -> None:
     masks.check(found.masks, found.test, found.labels, sides, sides, "stretch")
     for mask in filter(None, found.masks):
         masks.reduced(masks.read(mask).marked, (20, 24), "stretch")
+
+
+def _masks(root: Path) -> None:
+    """One of every mode and encoding that masks come in."""
+    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I", "I;16", "F"):
+        _noise(root / f"{mode.replace(';', '')}.tif", mode)
+    for name, mode in (("a.png", "L"), ("b.png", "P"), ("c.png", "RGBA"), ("d.jpg", "L"), ("e.webp", "RGBA")):
+        _noise(root / name, mode)
+    Image.open(root / "b.png").save(root / "f.png", transparency=0)
+    deep = np.random.default_rng(0).integers(0, 4096, (20, 24, 3), np.uint16)
+    films.opencv().imwrite(str(root / "deep.png"), deep)
+
+
+def _read_masks(root: Path) -> None:
+    for path in sorted(root.iterdir()):
+        found = masks.read(path)
+        found.doubt()
+        masks.reduced(found.marked, (7, 9), "stretch")
+        decoder.facts(path)
+
+
+def _names(root: Path) -> None:
+    (root / "names").write_bytes("a.png\nb\nGood\n².png\n部品.png\n$x$.tif\n.c.png\nlot[1].png\n-d.mp4".encode())
+
+
+def _read_names(root: Path) -> None:
+    """Files and folders whose names are the lines of a file: listed, laid out, sorted, told, named anew."""
+    names = {line.replace(b"/", b"_").replace(b"\0", b"_")[:255] for line in (root / "names").read_bytes().splitlines()}
+    picture = io.BytesIO()
+    Image.new("L", (4, 4)).save(picture, "PNG")
+    top = root / "parts"
+    for name in sorted(names - {b"", b".", b".."})[:12]:
+        for place in ("", "train", "train/good", "test"):
+            (top / place).mkdir(parents=True, exist_ok=True)
+            path = Path(os.fsdecode(os.fsencode(top / place) + b"/" + name))
+            if not path.exists():
+                path.write_bytes(picture.getvalue())
+        folder = Path(os.fsdecode(os.fsencode(top / "test") + b"/" + name[:200] + b"_"))
+        folder.mkdir(exist_ok=True)
+        (folder / "0.png").write_bytes(picture.getvalue())
+    if not top.exists():
+        raise UserError("no names")
+    listed = listing.under(top)
+    made = {predictions.picture_name(path) for path in listed.pictures}
+    shown = [listing.printable(path) for path in (*listed.pictures, *(of.path for of in listed.unused))]
+    files = [path for path in top.rglob("*") if path.is_file() and not path.name.startswith("._")]
+    if len(made) < len(listed.pictures) or not all(map(str.isprintable, shown)):
+        raise AssertionError("two pictures of one name, or a name that cannot be shown")
+    if len(listed.pictures) + len(listed.films) + len(listed.unused) < len(files):
+        raise AssertionError("a file that is neither used nor named")
+    sources.find([str(top)], clips=False)
+    video_layout.find(top, "auto", False)
+    layout.scan(top)
 
 
 def _film(root: Path) -> None:
@@ -211,6 +266,8 @@ def _read_config(root: Path) -> None:
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _read_pictures),
     "image folder and masks": Target(_image_folder, _read_image_folder),
+    "masks of all modes": Target(_masks, _read_masks),
+    "names of files and folders": Target(_names, _read_names),
     "film": Target(_film, lambda root: list(films.frames(root / "a.avi"))),
     "frame labels": Target(_labels, _read_labels),
     "config": Target(_config, _read_config),

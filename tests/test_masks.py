@@ -1,5 +1,6 @@
 """Masks in all the ways that people draw and store them, and masks of defects that are smaller than a pixel."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,6 +61,7 @@ MEANT = {  # in files without loss: exactly what is meant
     "floats to 255": Image.fromarray(ONE * np.float32(255)),
     "int32": Image.fromarray(ONE.astype(np.int32)),
     "16 bits": Image.fromarray(ONE.astype(np.uint16) * 65535),
+    "16 bits of colours, class 1": cv2.imencode(".png", np.dstack([NONE, NONE, ONE]).astype(np.uint16))[1].tobytes(),
     "16 bits, class 1": Image.fromarray(ONE.astype(np.uint16)),
 }
 
@@ -67,9 +69,13 @@ MEANT = {  # in files without loss: exactly what is meant
 @pytest.mark.parametrize("name", MEANT)
 def test_a_mask_marks_what_is_meant(name, tmp_path):
     image = MEANT[name]
-    path = tmp_path / ("m.tif" if image.mode in ("F", "I") else "m.png")
-    image.save(path)
-    for source in (path, path.read_bytes(), Image.open(path)):
+    if isinstance(image, bytes):
+        path = tmp_path / "m.png"
+        path.write_bytes(image)
+    else:
+        path = tmp_path / ("m.tif" if image.mode in ("F", "I") else "m.png")
+        image.save(path)
+    for source in (path, path.read_bytes(), *([] if isinstance(image, bytes) else [Image.open(path)])):
         np.testing.assert_array_equal(masks.read(source).marked, TRUE)
     assert masks.read(path).doubt() == ""
 

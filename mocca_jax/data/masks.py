@@ -75,18 +75,18 @@ def reduced(marked: np.ndarray, fitted: tuple[int, int], fit: str) -> np.ndarray
         `[*fitted]` of bool; only what a "crop" cuts off is gone.
     """
     whole, kept = inputs.placement(marked.shape, fitted, fit)
-    covered = Image.fromarray(marked.astype(np.float32)).resize(whole[::-1], Image.Resampling.BOX)
-    covered = np.asarray(covered)
+    covered = np.asarray(Image.fromarray(marked.astype(np.float32)).resize(whole[::-1], Image.Resampling.BOX))
     out = covered >= 0.5
     regions, count = ndimage.label(marked, TOUCHING)
-    rows, columns = np.nonzero(marked)
-    region = regions[rows, columns]
-    cell = (rows * whole[0] // marked.shape[0]) * whole[1] + columns * whole[1] // marked.shape[1]
-    seen = np.bincount(region, out.ravel()[cell], count + 1) > 0
-    gone = ~seen[region]
-    order = np.argsort(-covered.ravel()[cell[gone]], kind="stable")
-    _, first = np.unique(region[gone][order], return_index=True)
-    out.ravel()[cell[gone][order][first]] = True
+    cells = [np.arange(side) * to // side for side, to in zip(marked.shape, whole, strict=True)]
+    seen = np.zeros(count + 1, bool)
+    seen[0] = True
+    seen[regions[out[np.ix_(*cells)]]] = True
+    rows, columns = np.nonzero(~seen[regions])
+    region, cell = regions[rows, columns], cells[0][rows] * whole[1] + cells[1][columns]
+    order = np.argsort(-covered.ravel()[cell], kind="stable")
+    _, first = np.unique(region[order], return_index=True)
+    out.ravel()[cell[order][first]] = True
     return out[kept]
 
 
@@ -141,7 +141,8 @@ def _cut_off(marked: np.ndarray, fitted: np.ndarray, fit: str) -> str:
 def _values(found: decoder.Loaded) -> np.ndarray:
     """`[rows, columns]`: how much each pixel is marked, in any unit, 0 = not at all."""
     if found.deep is not None:
-        return np.maximum(found.deep if found.deep.ndim == 2 else found.colours(), 0)
+        colours = found.colours()
+        return np.maximum(colours if colours.ndim == 2 else colours.max(-1), 0)
     image = found.image
     if image.mode == "P":
         return _of_palette(image)
@@ -156,7 +157,7 @@ def _values(found: decoder.Loaded) -> np.ndarray:
 
 def _brightness(image: Image.Image) -> np.ndarray:
     """The largest of the colours."""
-    return np.asarray(image.convert("RGB")).max(-1)
+    return np.asarray(decoder.rgb(decoder.Loaded(image))).max(-1)
 
 
 def _of_palette(image: Image.Image) -> np.ndarray:
