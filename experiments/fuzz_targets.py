@@ -16,7 +16,9 @@ from PIL import Image
 from experiments import pth_files
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
-from mocca_jax.commands import check, serve
+from mocca_jax.commands import check
+from mocca_jax.commands.service import app as service
+from mocca_jax.commands.service.limits import Limits
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke
 from mocca_jax.data import films, images, incoming, layout, pictures, video_layout
@@ -194,7 +196,7 @@ def _served() -> Detector:
 
 def _read_body(root: Path) -> None:
     (path,) = root.iterdir()
-    serve._view(_served(), path.read_bytes(), serve.Limits(megapixels=1.0))
+    service._view(_served(), path.read_bytes(), Limits(megapixels=1.0))
 
 
 def _config(root: Path) -> None:
