@@ -18,7 +18,9 @@ from PIL import Image
 from experiments import pth_files
 from mocca_jax import Detector, models, pipeline, torch_weights
 from mocca_jax import config as configs
-from mocca_jax.commands import check, serve
+from mocca_jax.commands import check
+from mocca_jax.commands.service import app as service
+from mocca_jax.commands.service.limits import Limits
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke
 from mocca_jax.data import decoder, films, images, incoming, layout, listing, masks, sources, video_layout
@@ -250,7 +252,7 @@ def _served() -> Detector:
 
 def _read_body(root: Path) -> None:
     (path,) = root.iterdir()
-    serve._view(_served(), path.read_bytes(), serve.Limits(megapixels=1.0))
+    service._view(_served(), path.read_bytes(), Limits(megapixels=1.0))
 
 
 def _config(root: Path) -> None:

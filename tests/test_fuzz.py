@@ -64,9 +64,7 @@ def test_a_picture_that_is_a_program_is_none(tmp_path):
     save(tmp_path / "c.png")
     found = listing.under(tmp_path)
     assert [path.name for path in found.pictures] == ["b.png", "c.png"]
-    assert [(of.path.name, of.reason) for of in found.unused] == [
-        ("a.eps", "it is PostScript, a program: it is not run")
-    ]
+    assert [of.path.name for of in found.unused] == ["a.eps"] and "PostScript" in found.unused[0].reason
     for name in ("a.eps", "b.png"):
         with pytest.raises(UserError, match="cannot be read as an image"):
             incoming.decoded(tmp_path / name)

@@ -123,7 +123,7 @@ def test_a_name_says_nothing_about_what_a_file_holds(tmp_path):
     assert [path.name for path in found.pictures] == ["a.PNG", "b.picture", "c.png", "noending"]
     said = reasons(found.unused)
     wanted = {"gone.png": "a link to nothing", "pipe.png": "not a regular file", "round": "searched already"}
-    wanted |= {"phone.HEIC": "HEIC", "notes.txt": "no picture", "table.csv": "no picture", "array.npy": "numpy.load"}
+    wanted |= {"phone.HEIC": "HEIC", "notes.txt": "text", "table.csv": "text", "array.npy": "NumPy"}
     assert set(said) == {*wanted, "nothing"} and all(words in said[name] for name, words in wanted.items())
 
 

@@ -5,20 +5,11 @@ from typing import Any
 
 from PIL import UnidentifiedImageError
 
+from mocca_jax.data.likeness import looks_like
 from mocca_jax.errors import UserError
 
 MOST_BYTES = 2**31  # of a file: more is not read
-HEADS = (  # what files that are no pictures begin with, and what they are
-    (b"ftyphei", "HEIC, which is not read: save it as PNG or JPEG"),
-    (b"ftypmif", "HEIF, which is not read: save it as PNG or JPEG"),
-    (b"ftypavi", "AVIF, which this Pillow does not read: save it as PNG or JPEG"),
-    (b"ftyp", "a film: a run on pictures takes films by their own names, .mp4 for example"),
-    (b"%PDF", "a PDF: save its pages as pictures"),
-    (b"%!PS", "PostScript, a program: it is not run"),
-    (b"PK\x03\x04", "an archive: unpack it"),
-    (b"\x93NUMPY", "an array of numpy: load it with numpy.load and pass the array"),
-    (b"<", "a page or a drawing (HTML, SVG): save it as PNG"),
-)
+HEAD = 4096  # bytes that say what a file looks like
 
 
 def read(source: Any) -> bytes:
@@ -61,6 +52,5 @@ def why(error: Exception, content: bytes) -> str:
     """Why a decoder did not take a file that begins with `content`, without what is only of this program."""
     if not isinstance(error, UnidentifiedImageError):
         return f"{type(error).__name__}: {error}"
-    head = content[:64].lstrip()
-    what = next((said for mark, said in HEADS if mark in head[: len(mark) + 4]), None)
-    return f"it is {what}" if what else "it is no picture in any format that Pillow reads"
+    like = looks_like(content[:HEAD])
+    return f"it is no picture in any format that is read{f'; it looks like {like}' if like else ''}"

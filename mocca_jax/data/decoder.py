@@ -153,7 +153,7 @@ def no_picture(path: Path) -> str:
     except Exception as error:  # as above
         try:
             with open(path, "rb") as file:
-                return contents.why(error, file.read(64))
+                return contents.why(error, file.read(contents.HEAD))
         except OSError as closed:
             return f"it cannot be opened ({closed.strerror})"
 

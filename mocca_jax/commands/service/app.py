@@ -1,0 +1,178 @@
+"""What the service answers, as an ASGI application."""
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+import mocca_jax
+from mocca_jax.commands.service import page, refusals
+from mocca_jax.commands.service.asking import ASK
+from mocca_jax.commands.service.batcher import Batcher, warm_up
+from mocca_jax.commands.service.bodies import picture_file
+from mocca_jax.commands.service.interface import BODY, Answer, Health, Version, problems
+from mocca_jax.commands.service.limits import Limits
+from mocca_jax.data import decoder
+from mocca_jax.data.likeness import looks_like
+from mocca_jax.detector import Detector
+from mocca_jax.errors import UserError
+from mocca_jax.report import overlays
+
+
+def make_app(detector: Detector, limits: Limits) -> FastAPI:
+    """The service as an ASGI application.
+
+    Raises:
+        UserError: a model of videos, which scores frames only when their neighbours are known.
+    """
+    if detector.inputs.clip_length:
+        raise UserError("this run is one on videos; only runs on pictures can be served")
+    batcher, digest = Batcher(detector, limits.waiting), detector.digest
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(warm_up, detector)
+        worker = asyncio.create_task(batcher.work())
+        yield
+        worker.cancel()
+
+    app = FastAPI(
+        title="mocca_jax",
+        description=f"Finds what is unusual in pictures. Trained on: {detector.description}",
+        version=mocca_jax.__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,  # it is answered below, as every address, by what knows its parameters
+        dependencies=[Depends(refusals.known_parameters)],
+        responses=problems({422: "an unknown or repeated parameter, or a value that it cannot have"}),
+        exception_handlers={AnyHTTPException: refusals.refused, RequestValidationError: refusals.invalid},
+    )
+
+    @app.post(
+        "/score",
+        openapi_extra={"requestBody": BODY},
+        responses=problems(_no_answer(limits)),
+        response_model_exclude_unset=True,
+    )
+    async def score(
+        request: Request, map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False
+    ) -> Answer:
+        """Score, p-value and decision for one picture; with `map=true` also where it is unusual.
+
+        `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
+        """
+        if map and detector.map_scale is None:
+            raise HTTPException(400, "this model has no anomaly maps: leave map out")
+        if not batcher.enter():
+            raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
+        end = asyncio.get_running_loop().time() + limits.seconds
+        try:
+            body = await picture_file(request, limits)
+            async with asyncio.timeout_at(end):
+                return await _unless_gone(request, _answer(batcher, body, limits, map))
+        except TimeoutError as error:
+            raise HTTPException(504, f"no answer within {limits.seconds:g} s") from error
+        finally:
+            batcher.leave()
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether it answers."""
+        return Health(status="ok", waiting=batcher.waiting)
+
+    @app.get("/version")
+    async def version() -> Version:
+        """Which model it is."""
+        return Version(mocca_jax=mocca_jax.__version__, trained_on=detector.description, sha256=digest)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def interface() -> dict[str, Any]:
+        return app.openapi()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None)
+        return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
+
+    return app
+
+
+def _no_answer(limits: Limits) -> dict[int, str]:
+    """Statuses of pictures without an answer, and why."""
+    return {
+        400: "no picture that can be read: an empty body, a damaged file, a form without exactly one file",
+        408: f"the body came too slowly: {limits.idle:g} s without a byte, or over {limits.upload:g} s in all",
+        413: f"the body is longer than {limits.megabytes:g} megabytes",
+        503: f"more than {limits.waiting} requests are under way; ask again after the seconds of Retry-After",
+        504: f"no answer within {limits.seconds:g} s",
+    }
+
+
+async def _answer(batcher: Batcher, body: bytes, limits: Limits, with_map: bool) -> Answer:
+    """What is said about one picture file.
+
+    Raises:
+        HTTPException: 400, it cannot be read.
+    """
+    detector = batcher.detector
+    try:
+        view = await asyncio.to_thread(_view, detector, body, limits)
+    except UserError as error:
+        like = await asyncio.to_thread(looks_like, body)
+        seen = "" if like in str(error) else f"; it looks like {like}"
+        seen += f"; {ASK}" if like else ""
+        raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
+    found, index = await batcher.score(view)
+    return Answer(
+        score=float(found.score[index]),
+        p_value=None if found.p_value is None else float(found.p_value[index]),
+        anomalous=None if found.anomalous is None else bool(found.anomalous[index]),
+        threshold=detector.calibration.threshold if detector.calibration else None,
+        layers={name: float(values[index]) for name, values in found.layers.items()},
+        **({"map_png": await asyncio.to_thread(_drawn, detector, view)} if with_map else {}),
+    )
+
+
+def _view(detector: Detector, body: bytes, limits: Limits) -> np.ndarray:
+    """What the network sees of a picture file.
+
+    Raises:
+        UserError: it cannot be decoded, holds several pages, or is larger than the limit.
+    """
+    picture = decoder.picture(body, detector.inputs.depth, round(limits.megapixels * 1e6))
+    return detector.view(picture)
+
+
+def _drawn(detector: Detector, view: np.ndarray) -> str:
+    """The picture under its map, PNG, base64."""
+    scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
+    (values,) = detector.maps_of([view])
+    out = io.BytesIO()
+    overlays.paint(view, values, scale).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer, which is given up when the client goes away; the request's body has been read."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    work, watch = asyncio.create_task(answer), asyncio.create_task(gone())
+    try:
+        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise HTTPException(400, "the client went away")
+        return work.result()
+    finally:
+        work.cancel()
+        watch.cancel()
