@@ -14,7 +14,7 @@ from PIL import Image
 from mocca_jax import Detector
 from mocca_jax.commands import predict
 from mocca_jax.data import sources
-from mocca_jax.outputs import predictions
+from mocca_jax.outputs import examples, predictions
 from tests import odd
 from tests.conftest import REPOSITORY
 
@@ -146,3 +146,14 @@ def test_a_folder_of_frames_is_known_by_what_they_hold(new):
     before = source.digest()
     (new / "1.png").write_bytes((new / "0.png").read_bytes())
     assert source.has_frames and source.digest() != before
+
+
+def test_names_of_samples_become_names_of_files_that_can_be_written(tmp_path):
+    long = ["x" * 255, "部" * 85, "\\xe9" * 64 + ".png", "/".join(["d" * 200] * 15) + "/p.png", "a/b.png", "a/b.jpg"]
+    names = examples.file_names(long)
+    assert len(set(names)) == len(long)
+    for name in names:
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert examples.file_names(["test/a.png", "test/b.png"]) == ["test/a", "test/b"]

@@ -1,5 +1,6 @@
 """The samples of a test set that are worth a look: the worst, the best, and those that are on the wrong side."""
 
+import hashlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,6 +10,7 @@ from mocca_jax.data import Split
 
 FOLDER = "examples"
 COUNT, SIDE = 4, 128  # of each kind; pixels, at least
+LONGEST = 240  # bytes of a part of a name
 
 
 def choose(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -47,6 +49,13 @@ def write(folder: Path, split: Split, which: np.ndarray) -> None:
 
 
 def file_names(samples: list[str]) -> list[str]:
-    """The samples' names without their endings, or with them where two would fall together."""
+    """The samples' names without their endings, or with them where two would fall together; none is too long."""
     short = [str(PurePosixPath(sample).with_suffix("")) for sample in samples]
-    return short if len(set(short)) == len(short) else samples
+    return [_fitting(name) for name in (short if len(set(short)) == len(short) else samples)]
+
+
+def _fitting(name: str) -> str:
+    """With parts that every file system takes, also with an ending."""
+    known = hashlib.sha256(name.encode()).hexdigest()[:16]
+    parts = [part if len(part.encode()) <= LONGEST else f"{part[:40]}-{known}" for part in name.split("/")]
+    return "/".join(parts) if len(name.encode()) <= 8 * LONGEST else f"{parts[-1][:40]}-{known}"
