@@ -10,6 +10,7 @@ A detector keeps nothing between calls and may be used from several threads.
 """
 
 import glob
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,7 +97,7 @@ class Detector:
         config = config.copy_and_resolve_references()
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
             place = Path(workdir or temporary)
-            if isinstance(normal, str | Path) and (Path(normal).is_dir() or not glob.has_magic(str(normal))):
+            if isinstance(normal, str | Path) and (os.path.isdir(normal) or not glob.has_magic(str(normal))):
                 config.data_dir = str(normal)
                 pipeline.run(config, place)
             else:

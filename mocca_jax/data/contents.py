@@ -1,5 +1,6 @@
 """What files hold, and what they are when they are no pictures."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def read(source: Any) -> bytes:
 
 def _of_path(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            what = "a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
-            raise UserError(f"it is {what}" if path.exists() else what)
+        if not os.path.isfile(path):
+            what = "it is a folder" if os.path.isdir(path) else "it is not a regular file"
+            raise UserError(what if os.path.exists(path) else "no such file")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path.stat().st_size:,} bytes; at most {MOST_BYTES:,} are read")
         return path.read_bytes()

@@ -100,7 +100,7 @@ def load(source: Source, most_pixels: int | None = None, page: int | None = None
         UserError: as `picture`.
     """
     if isinstance(source, Image.Image):
-        return _of_pillow(source, most_pixels)
+        return _of_pillow(source, most_pixels, deep)
     if hasattr(source, "__array__"):
         return _of_array(np.asarray(source), most_pixels)
     content = contents.read(source)
@@ -201,7 +201,9 @@ def _pages(image: Image.Image) -> list[int]:
 
 
 def _of_file(image: Image.Image, page: int, content: bytes, deep: bool) -> Loaded:
-    form, rawmode = image.format or "", _seek(image, page)
+    if page:
+        image.seek(page)
+    form, rawmode = image.format or "", _rawmode(image)
     upright = _upright(image)
     if not DEEP.search(rawmode) or upright.mode.startswith("I"):
         return _known(upright, form)
@@ -210,17 +212,16 @@ def _of_file(image: Image.Image, page: int, content: bytes, deep: bool) -> Loade
         values.tell_dark(int(upper.max()).bit_length() + 8)
         return Loaded(upright, form=form)
     with opened(io.BytesIO(content)) as again:
-        _seek(again, page)
+        if page:
+            again.seek(page)
         again.tile = [tile._replace(args=_swapped(tile.args)) for tile in again.tile]
         lower = np.asarray(_upright(again))
     return Loaded(upright, (upper.astype(np.uint16) << 8) | lower, form)
 
 
-def _seek(image: Image.Image, page: int) -> str:
-    """Goes to a page; returns how Pillow reads its values."""
-    if page:
-        image.seek(page)
-    args = image.tile[0].args if image.tile else ""
+def _rawmode(image: Image.Image) -> str:
+    """How Pillow will read its values; "" where it has."""
+    args = image.tile[0].args if getattr(image, "tile", None) else ""
     return args if isinstance(args, str) else str(args[0]) if args else ""
 
 
@@ -231,10 +232,16 @@ def _swapped(args: Any) -> Any:
     return (_swapped(args[0]), *args[1:])
 
 
-def _of_pillow(image: Image.Image, most_pixels: int | None) -> Loaded:
+def _of_pillow(image: Image.Image, most_pixels: int | None, deep: bool) -> Loaded:
     if image.format in PROGRAMS:
         raise UserError("it is PostScript, a program: it is not run")
     _bound(image, most_pixels)
+    if deep and DEEP.search(_rawmode(image)):  # a file that Pillow has opened and not loaded: loaded, it has 8 bits
+        before = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(before)
+        return load(content, most_pixels, image.tell())
     try:
         return _known(_upright(image), image.format or "")
     except UserError:

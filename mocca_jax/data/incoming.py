@@ -1,6 +1,7 @@
 """Pictures as callers hand them over, one or many: files, folders, patterns, bytes, arrays, Pillow images."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 
 Picture = decoder.Source
+SHOWN = 300  # characters of what was given in place of a name
 
 
 def each(given: Any) -> Iterator[Picture]:
@@ -51,7 +53,7 @@ def each(given: Any) -> Iterator[Picture]:
 def _named(given: str | Path) -> list[Path]:
     """A file; the pictures of a folder, however deep; or those that a pattern names."""
     path = Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):
         found = listing.under(path)
         unused = [*found.unused, *(listing.Unused(film, "a film") for film in found.films)]
         if told := listing.told(unused):
@@ -59,7 +61,7 @@ def _named(given: str | Path) -> list[Path]:
         if not found.pictures:
             raise UserError(f"{listing.printable(path)} holds no images")
         return found.pictures
-    if glob.has_magic(str(given)) and not path.exists():
+    if glob.has_magic(str(given)) and not os.path.exists(path):
         matching = sorted(Path(name) for name in glob.glob(str(given), recursive=True))
         if not matching:
             raise UserError(f"{given} matches nothing")
@@ -77,7 +79,8 @@ def decoded(given: Picture, depth: int = 0) -> Image.Image:
         return decoder.picture(given, depth)
     except UserError as error:
         if isinstance(given, str | Path):
-            raise UserError(f"{listing.printable(given)} cannot be read as an image ({error})") from error
+            name = listing.printable(given)[:SHOWN]
+            raise UserError(f"{name} cannot be read as an image ({error})") from error
         raise
 
 
