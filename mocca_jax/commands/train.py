@@ -118,7 +118,7 @@ def _holds_films(folder: Path) -> bool:
     """Whether a folder holds videos: films, or frames laid out as ShanghaiTech's or UCSD's; not beside train/good."""
     if any((folder / name).is_dir() for name in ("training/frames", "training/videos", "Train/Train001")):
         return True
-    names = (name for _, _, files in os.walk(folder, followlinks=True) for name in files)
+    names = (name for _, _, files in os.walk(folder) for name in files)
     return not (folder / "train/good").is_dir() and any(name.lower().endswith(kinds.FILMS) for name in names)
 
 

@@ -1,6 +1,7 @@
 """What a command line names to be scored: pictures, folders, films, patterns; and what of it is not looked at."""
 
 import glob
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def find(inputs: list[str], clips: bool, output: Path | None = None) -> Sources:
     found: dict[Path, Source] = {}
     unused: dict[Path, Unused] = {}
     for text in inputs:
-        paths = [Path(text)] if Path(text).exists() else sorted(map(Path, glob.glob(text, recursive=True)))
+        paths = [Path(text)] if os.path.exists(text) else sorted(map(Path, glob.glob(text, recursive=True)))
         paths = [
             path for path in paths if not (output and output.resolve() in (path.resolve(), *path.resolve().parents))
         ]
