@@ -262,7 +262,10 @@ def _config(root: Path) -> None:
 def _read_config(root: Path) -> None:
     config = configs.from_dict(whole.read_json(root / "config.json"))
     configs.check(config)
-    models.build(config, (32, 32, 3), tuple(config.layers))
+    try:
+        models.build(config, (32, 32, 3), tuple(config.layers))
+    except ValueError as error:  # what `pipeline.run` makes of it
+        raise UserError(str(error)) from error
 
 
 TARGETS: dict[str, Target] = {
