@@ -58,6 +58,7 @@ class Content:
         description: of the data it was trained on.
         samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
         by: what decides, "score" or "map", as the run chose.
+        rounding: of the score, and of the largest value of a map, by these names: see `method/threshold.py`.
     """
 
     config: ConfigDict
@@ -72,6 +73,7 @@ class Content:
     description: str = ""
     samples: np.ndarray | None = None
     by: str = "score"
+    rounding: dict[str, float] = field(default_factory=dict)
 
 
 def load(run: Path) -> Content:
@@ -102,6 +104,7 @@ def load(run: Path) -> Content:
             map_statistics={n: normal_features.Normal(**parts) for n, parts in tree.get("maps", {}).items()},
             description=manifest["description"],
             by=manifest.get("by", "score"),
+            rounding=manifest.get("rounding", {}),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -148,6 +151,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "description": content.description,
         "by": content.by,
     }
+    manifest |= {"rounding": content.rounding} if content.rounding else {}  # files of earlier versions have none
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
 
