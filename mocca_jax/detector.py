@@ -52,10 +52,11 @@ class Detector:
         decisive = content.map_heldout if by == "map" else content.heldout
         self.calibration = None
         if decisive is not None:
-            self.calibration = Calibration(decisive, self.config.alpha)
+            rounding = content.rounding.get(by, 0.0)
+            self.calibration = Calibration(decisive, self.config.alpha, rounding)
             if alpha is not None:
                 self._decided(np.zeros(1), alpha)  # raises where too few are held out
-                self.calibration = Calibration(decisive, alpha)
+                self.calibration = Calibration(decisive, alpha, rounding)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
         self._maps = self._map_method() if self.map_scale else None
 

@@ -22,12 +22,20 @@ def of_maps(auc, others=()):
         (0.7, 0.8, "map"),
         (0.8, 0.7, "score"),
         (0.8, 0.8, "score"),  # the simpler of two that are alike
+        (0.8, 0.8 + 1e-4, "score"),  # by a pair of pictures, or by rounding
         (1.0, 1.0, "score"),
     ],
 )
 def test_the_better_one_on_made_up_defects_decides(score, drawn, wanted):
     assert decision.by(of_score(score), of_maps(drawn), own=False) == wanted
     assert decision.aucs(of_score(score), of_maps(drawn)) == {"score": score, "map": drawn}
+
+
+def test_a_share_flagged_takes_scores_within_rounding_for_the_same():
+    test = HELDOUT[[17, 17, 17, 18]] + [0.0, 1e-6, 1e-3, 0.0]
+    flagged = [decision.describe("score", HELDOUT, test, np.zeros(4, int), 0.1, of) for of in (0.0, 1e-5)]
+    assert [row["normal_flagged"] for row in flagged] == [0.75, 0.5]
+    assert flagged[1]["rounding"] == 1e-5 and flagged[1]["threshold"] == pytest.approx(18.00001, rel=1e-7)
 
 
 def test_only_the_chosen_map_counts():
@@ -82,5 +90,5 @@ def test_without_held_out_samples_without_alpha_or_without_a_test_set_nothing_is
     alone = decision.describe("score", None, test, labels, None)
     assert alone["threshold"] is None and alone["auc"] == 1.0 and not {"normal_flagged", "heldout"} & alone.keys()
     assert decision.describe("score", HELDOUT, None, empty, 0.1).keys() == {
-        *("by", "alpha", "threshold", "promised_share", "heldout")
+        *("by", "alpha", "threshold", "promised_share", "heldout", "rounding")
     }

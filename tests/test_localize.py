@@ -15,7 +15,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.method import metrics
 from mocca_jax.outputs import examples
 from mocca_jax.report import overlays
-from mocca_jax.scoring import localize, maps
+from mocca_jax.scoring import localize, maps, rounding
 from mocca_jax.training import parallel
 from mocca_jax.training import step as train
 from tests.runs import save, small
@@ -194,7 +194,8 @@ def test_a_run_writes_maps_and_overlays_and_its_figures(parts, tmp_path):  # noq
     config.one_class.epochs = 0
     result = pipeline.run(config, tmp_path / "run")["maps"]
     found = result["candidates"]
-    assert result["method"] == max(found, key=lambda name: found[name]["aupro"] + found[name]["image_auc"])
+    merits = {name: (row["aupro"] + row["image_auc"]) / 2 for name, row in found.items()}
+    assert merits[result["method"]] >= max(merits.values()) - metrics.ALIKE
     assert all(row["images"] == 63 * 2 and 0 <= row["changed_flagged"] <= 1 for row in found.values())
     assert result["test"]["images"] == 2 and 0 <= result["test"]["pixel_auroc"] <= 1
     assert result["threshold"] > result["ordinary"]
@@ -210,7 +211,7 @@ def test_a_method_that_takes_another_lamp_for_an_anomaly_loses(parts, monkeypatc
     of, dataset = context(tiny(parts, "mocca", maps=("features", "positions"), alpha=0.3), parallel.make_mesh())
 
     def drawn(name):
-        def method(pictures):
+        def method(pictures, state=None):
             days = {id(dataset.changed.pictures), id(dataset.defects.pictures)}
             for index in range(len(pictures)):
                 values = pictures.mask(index).astype(float)
@@ -224,6 +225,7 @@ def test_a_method_that_takes_another_lamp_for_an_anomaly_loses(parts, monkeypatc
 
     monkeypatch.setattr(maps, "fit", lambda *_: {})
     monkeypatch.setattr(maps, "make", lambda name, *_: drawn(name))
+    monkeypatch.setattr(rounding, "of_maps", lambda *_: 0.0)
     result = localize.run(of, dataset, np.zeros(0, int)).result
     loud, quiet = result["candidates"]["features"], result["candidates"]["positions"]
     assert loud["aupro"] > quiet["aupro"] and loud["image_auc"] == 0.5 and quiet["image_auc"] > 0.9

@@ -24,6 +24,36 @@ def test_threshold_and_p_values_decide_alike():
     np.testing.assert_array_equal(scores > value, threshold.p_values(scores, heldout) <= 0.05)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rounding", [0.0, 1e-6, 0.03])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_threshold_and_p_values_decide_alike_next_to_held_out_scores(rng, dtype, rounding, alpha):
+    heldout = rng.normal(3, 1, 39).astype(np.float32)
+    beside = np.concatenate([heldout, heldout + rounding, threshold.reach(heldout, rounding)]).astype(dtype)
+    scores = np.concatenate([np.nextafter(beside, dtype(to)) for to in (-np.inf, np.inf)] + [beside])
+    calibration = threshold.Calibration(heldout, alpha, rounding)
+    decided = calibration.is_anomalous(scores)
+    assert scores.dtype == dtype and decided.any() and not decided.all()
+    np.testing.assert_array_equal(scores > calibration.threshold, decided)
+    at_least = (np.asarray(calibration.reach)[None] >= scores[:, None].astype(np.float64)).sum(1)
+    np.testing.assert_array_equal(calibration.p_values(scores), (1 + at_least) / 40)
+
+
+def test_scores_within_rounding_count_as_the_same_and_as_at_least_as_anomalous():
+    heldout = np.array([1.0, 2.0, 2.0, 3.0])
+    scores = np.array([2.0, 2.0 + 1e-7, 2.0 - 1e-7, 2.0 + 1e-3, 3.0 + 1e-7])
+    wanted = [0.8, 0.8, 0.8, 0.4, 0.4]
+    assert threshold.p_values(scores, heldout, rounding=1e-6).tolist() == wanted
+    assert threshold.p_values(scores, heldout).tolist() == [0.8, 0.4, 0.8, 0.4, 0.2]
+
+
+def test_scores_that_are_nothing_but_rounding_are_all_normal(rng):
+    heldout, scores = 1e-13 * rng.normal(size=(2, 20))
+    calibration = threshold.Calibration(heldout, 0.1, rounding=1e-12)
+    assert (calibration.p_values(scores) == 1).all()
+    assert calibration.is_anomalous(np.array([1e-11])).all()
+
+
 @pytest.mark.parametrize("count, alpha", [(0, 0.1), (5, 0.0), (5, 1.0)])
 def test_a_threshold_of_nothing_is_refused(count, alpha):
     with pytest.raises(ValueError, match="held-out scores and alpha"):

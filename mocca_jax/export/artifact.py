@@ -33,7 +33,6 @@ from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.export import onnx as onnx_export
 from mocca_jax.export import program
-from mocca_jax.method import threshold
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -178,9 +177,7 @@ def _differences(detector: Detector, pictures: np.ndarray, answers: dict[str, np
         findings = detector.findings(scores)
         wanted = {"score": findings.score, **findings.layers}
         if findings.p_value is not None:
-            # That of the file's own score: next to a held-out score, rounding decides on which side a score falls.
-            heldout = detector.calibration.heldout.astype(np.float32)
-            wanted["p_value"] = threshold.p_values(answers["score"], heldout)
+            wanted["p_value"] = detector.calibration.p_values(answers["score"])  # that of the file's own score
         if "map" in answers:
             wanted["map"] = np.stack(detector.maps_of(views))
     return [

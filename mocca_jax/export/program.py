@@ -26,7 +26,7 @@ def make(detector) -> tuple[Program, Any]:
     weights = {"state": scorer.state, "maps": detector.content.map_statistics}
     decides = detector.calibration is not None and not inputs.clip_length
     if decides:
-        weights["heldout"] = np.asarray(detector.calibration.heldout, np.float32)
+        weights["heldout"] = detector.calibration.reach.astype(np.float32)
     draws = detector.map_scale is not None and not inputs.clip_length
 
     def program(weights: Any, raw: jax.Array) -> dict[str, jax.Array]:

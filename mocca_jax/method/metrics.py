@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 METRICS = ("auc", "ap", "max_ba")
+ALIKE = 1e-3  # of AUC and AUPRO: what is chosen does not hang on less, which may be rounding or one pair of samples
 
 
 def evaluate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -41,6 +42,16 @@ def evaluate(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "ap": float(metrics.average_precision_score(labels, scores)),
         "max_ba": float(((true_positive + 1 - false_positive) / 2).max()),
     }
+
+
+def best(figures: dict[str, float]) -> str:
+    """The name with the largest figure; of those that are alike, the first.
+
+    Example:
+        >>> best({"a": 0.9, "b": 0.9004, "c": 0.8}), best({"a": 0.9, "b": 0.95})
+        ('a', 'b')
+    """
+    return next(name for name, value in figures.items() if value >= max(figures.values()) - ALIKE)
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float:

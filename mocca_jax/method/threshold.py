@@ -1,14 +1,39 @@
-"""Threshold and p-values from held-out normal samples (split conformal prediction). Larger score = more anomalous."""
+"""Threshold and p-values from held-out normal samples (split conformal prediction). Larger score = more anomalous.
+
+The score of the same pixels differs in its last digits with the size of the batch that they are in, with their place
+there and with the number of devices. So a model has a `rounding`, measured on it when its training ends
+(`scoring/rounding.py`), well above these differences: scores that are no further apart count as the same, and the same
+score counts as at least as anomalous. All that decides goes through `reach`, so that `score > threshold` and
+`p_value <= alpha` are one and the same.
+"""
 
 import numpy as np
 
 
-def p_values(scores: np.ndarray, heldout: np.ndarray) -> np.ndarray:
-    """The share of normal samples at least as anomalous: `(1 + #{heldout >= score}) / (n + 1)`.
+def reach(heldout: np.ndarray, rounding: float = 0.0) -> np.ndarray:
+    """Sorted `[n]` float64: the largest score than which each held-out sample counts as at least as anomalous.
+
+    With rounding these are numbers that float32 holds as well, so it makes no difference which of the two types scores
+    are compared in.
+
+    Args:
+        heldout: `[n]`, scores of normal samples that nothing was trained on.
+        rounding: at least 0; see above.
+
+    Example:
+        >>> reach(np.array([2.0, 1.0]), 0.25).tolist()
+        [1.25, 2.25]
+    """
+    ordered = np.sort(np.asarray(heldout, np.float64))
+    return (ordered + rounding).astype(np.float32).astype(np.float64) if rounding else ordered
+
+
+def p_values(scores: np.ndarray, heldout: np.ndarray, rounding: float = 0.0) -> np.ndarray:
+    """The share of normal samples at least as anomalous: `(1 + #{heldout + rounding >= score}) / (n + 1)`.
 
     Args:
         scores: `[S]`.
-        heldout: `[n]`, scores of normal samples that nothing was trained on.
+        heldout, rounding: see `reach`.
 
     Returns:
         `[S]` in (0, 1]; small = anomalous. Among new normal samples at most a share alpha has p <= alpha.
@@ -16,29 +41,33 @@ def p_values(scores: np.ndarray, heldout: np.ndarray) -> np.ndarray:
     Example:
         >>> p_values(np.array([0.0, 9.0]), np.array([1.0, 2.0, 3.0])).tolist()
         [1.0, 0.25]
+        >>> p_values(np.array([3.001]), np.array([1.0, 2.0, 3.0]), rounding=0.01).tolist()
+        [0.5]
     """
-    ordered = np.sort(heldout)
+    ordered = reach(heldout, rounding)
     return (1 + len(ordered) - np.searchsorted(ordered, scores, side="left")) / (len(ordered) + 1)
 
 
-def conformal_threshold(heldout: np.ndarray, alpha: float) -> tuple[float, float]:
+def conformal_threshold(heldout: np.ndarray, alpha: float, rounding: float = 0.0) -> tuple[float, float]:
     """The score above which a sample is called anomalous, and the share of good samples that may be, at most.
 
-    With n held-out scores the share cannot be promised below 1/(n+1): the threshold is then the largest of
-    them, and the share that comes back is larger than `alpha`.
+    A score is above it exactly where its p-value is at most alpha. With n held-out scores the share cannot be promised
+    below 1/(n+1): the threshold is then the largest of them, and the share that comes back is larger than `alpha`.
 
     Example:
         >>> conformal_threshold(np.arange(1.0, 20.0), 0.1)
         (18.0, 0.1)
         >>> conformal_threshold(np.array([1.0, 2.0, 3.0]), 0.1)
         (3.0, 0.25)
+        >>> conformal_threshold(np.array([1.0, 2.0, 3.0]), 0.1, rounding=0.5)
+        (3.5, 0.25)
     """
     count = len(heldout)
     if count == 0 or not 0 < alpha < 1:
         raise ValueError(f"a threshold needs held-out scores and alpha in (0, 1), got {count} and {alpha}")
     rank = int(np.ceil((count + 1) * (1 - alpha) - 1e-9))
     rank = min(max(rank, 1), count)
-    return float(np.sort(heldout)[rank - 1]), (count + 1 - rank) / (count + 1)
+    return float(reach(heldout, rounding)[rank - 1]), (count + 1 - rank) / (count + 1)
 
 
 def needed(alpha: float) -> int:
@@ -58,16 +87,18 @@ class Calibration:
         heldout: `[n]`, n at least 1.
         alpha: at most this share of good samples may be flagged. Where n is too small for it, `self.alpha` is the
             smallest share that n allows, 1 / (n + 1).
+        rounding: scores that are no further apart count as the same; `self.reach`: see `reach`.
     """
 
-    def __init__(self, heldout: np.ndarray, alpha: float):
-        self.heldout = np.sort(np.asarray(heldout, np.float64))
-        self.threshold, self.promised = conformal_threshold(self.heldout, alpha)
+    def __init__(self, heldout: np.ndarray, alpha: float, rounding: float = 0.0):
+        self.heldout, self.rounding = np.sort(np.asarray(heldout, np.float64)), rounding
+        self.reach = reach(heldout, rounding)
+        self.threshold, self.promised = conformal_threshold(self.heldout, alpha, rounding)
         self.alpha = max(alpha, 1 / (len(self.heldout) + 1))
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """See `p_values`."""
-        return p_values(scores, self.heldout)
+        return p_values(scores, self.heldout, self.rounding)
 
     def is_anomalous(self, scores: np.ndarray, alpha: float | None = None) -> np.ndarray:
         """p-value at most alpha, `[S]` of bool; by default the run's own alpha.

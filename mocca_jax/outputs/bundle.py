@@ -59,6 +59,7 @@ class Content:
         samples: a few raw pictures or clips that it was trained on, `[N, ...]` uint8: to compare exported files on.
         by: what decides, "score" or "map", as the run chose.
         data: the fingerprint of the files that it was trained and measured on, "" where there were none.
+        rounding: of the score, and of the largest value of a map, by these names: see `method/threshold.py`.
     """
 
     config: ConfigDict
@@ -74,6 +75,7 @@ class Content:
     samples: np.ndarray | None = None
     by: str = "score"
     data: str = ""
+    rounding: dict[str, float] = field(default_factory=dict)
 
 
 def load(run: Path) -> Content:
@@ -105,6 +107,7 @@ def load(run: Path) -> Content:
             description=manifest["description"],
             by=manifest.get("by", "score"),
             data=manifest.get("data", ""),
+            rounding=manifest.get("rounding", {}),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -152,6 +155,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "by": content.by,
         "data": content.data,
     }
+    manifest |= {"rounding": content.rounding} if content.rounding else {}  # files of earlier versions have none
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
 

@@ -18,7 +18,7 @@ def by(made_up: dict[str, dict[str, float]], maps: dict[str, Any] | None, own: b
         own: the score is the largest value of the map already.
     """
     figures = aucs(made_up, maps)
-    return MAP if not own and figures.get(MAP, 0) > figures.get(SCORE, 1) else SCORE
+    return metrics.best(figures) if not own and SCORE in figures else SCORE
 
 
 def aucs(made_up: dict[str, dict[str, float]], maps: dict[str, Any] | None) -> dict[str, float]:
@@ -29,7 +29,12 @@ def aucs(made_up: dict[str, dict[str, float]], maps: dict[str, Any] | None) -> d
 
 
 def describe(
-    by: str, heldout: np.ndarray | None, test: np.ndarray | None, labels: np.ndarray, alpha: float | None
+    by: str,
+    heldout: np.ndarray | None,
+    test: np.ndarray | None,
+    labels: np.ndarray,
+    alpha: float | None,
+    rounding: float = 0.0,
 ) -> dict[str, Any]:
     """For `result.json`: `by`, `threshold`, `alpha` and, of the test set, `auc`, `ap`, `max_ba` and the shares flagged.
 
@@ -39,11 +44,12 @@ def describe(
         test: of the test samples, or None.
         labels: of these, 1 anomalous, 0 normal, -1 not known.
         alpha: share of good samples that may be flagged; None where the data has no such field.
+        rounding: of these values, see `method/threshold.py`.
     """
     row: dict[str, Any] = {"by": by, "alpha": alpha, "threshold": None}
     if heldout is not None and alpha is not None:
-        row["threshold"], row["promised_share"] = threshold.conformal_threshold(heldout, alpha)
-        row["heldout"] = len(heldout)
+        row["threshold"], row["promised_share"] = threshold.conformal_threshold(heldout, alpha, rounding)
+        row |= {"heldout": len(heldout), "rounding": rounding}
     if test is None:
         return row
     if {0, 1} <= set(np.unique(labels)):

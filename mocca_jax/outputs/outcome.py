@@ -15,7 +15,12 @@ from mocca_jax.training.final import Trained
 
 
 def compose(
-    config, dataset: data.Dataset, trained: Trained, scores: dict[str, evaluate.Scores], localized: Localized
+    config,
+    dataset: data.Dataset,
+    trained: Trained,
+    scores: dict[str, evaluate.Scores],
+    localized: Localized,
+    rounding: dict[str, float],
 ) -> dict[str, Any]:
     """The part of the result that follows from the data, the end of training and the scores.
 
@@ -23,6 +28,7 @@ def compose(
         scores: by split, any may be absent: `test`, `heldout` (normals not trained on), `changed` (as these
             would be on a next day), `defects` (made up).
         localized: what was found out by anomaly maps, where there are some.
+        rounding: by what may decide.
     """
     test, heldout, changed, defects = (scores.get(name) for name in ("test", "heldout", "changed", "defects"))
     truth = labels(dataset)
@@ -39,7 +45,7 @@ def compose(
         "frames": evaluate.measure_frames(test, dataset.test) if comparable and dataset.test.timeline else {},
         "made_up_defects": made_up,
         "planted": _planted(heldout, defects, dataset.defects) if planted else {},
-        "threshold": results.threshold(normals, changed, test, truth, config),
+        "threshold": results.threshold(normals, changed, test, truth, config, rounding.get(decision.SCORE, 0.0)),
         "maps": localized.result,
         "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
         "samples": {
@@ -56,7 +62,8 @@ def compose(
     deciding = (normals, test.combined if test else None)
     if by == decision.MAP:
         deciding = (localized.largest["heldout"], localized.largest.get("test"))
-    return result | {"decision": decision.describe(by, *deciding, truth, config.get("alpha"))}
+    row = decision.describe(by, *deciding, truth, config.get("alpha"), rounding.get(by, 0.0))
+    return result | {"decision": row}
 
 
 def labels(dataset: data.Dataset) -> np.ndarray:

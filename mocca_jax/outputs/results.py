@@ -28,6 +28,7 @@ def write_scores(
     found: evaluate.Scores,
     heldout: np.ndarray | None,
     map_largest: np.ndarray | None = None,
+    rounding: float = 0.0,
 ) -> None:
     """One line per sample: name, label, score, each layer's part, largest map value, p-value of the score."""
     out = io.StringIO()
@@ -36,7 +37,7 @@ def write_scores(
     if map_largest is not None:
         columns["map_largest"] = map_largest
     if heldout is not None and found.combined is not heldout:
-        columns["p_value"] = thresholds.p_values(found.combined, heldout)
+        columns["p_value"] = thresholds.p_values(found.combined, heldout, rounding)
     writer.writerow(["sample", "label", *columns])
     for i, sample in enumerate(split.samples):
         writer.writerow([sample, int(split.labels[i]), *(repr(float(values[i])) for values in columns.values())])
@@ -49,15 +50,18 @@ def threshold(
     test: evaluate.Scores | None,
     labels: np.ndarray,
     config,
+    rounding: float = 0.0,
 ) -> dict | None:
     """The threshold from held-out normals, and the shares it flags of others; None where none were held out.
 
-    The others: next-day good samples (`changed`), and those of the test set by their `labels`.
+    The others: next-day good samples (`changed`), and those of the test set by their `labels`. `rounding`: see
+    `method/threshold.py`.
     """
     if heldout is None:
         return None
-    value, promised = thresholds.conformal_threshold(heldout, config.alpha)
+    value, promised = thresholds.conformal_threshold(heldout, config.alpha, rounding)
     row = {"score": value, "alpha": config.alpha, "promised_share": promised, "heldout": len(heldout)}
+    row["rounding"] = rounding
     if changed is not None:
         row["changed_flagged"] = float((changed.combined > value).mean())
     for name, label in (("normal", 0), ("anomalous", 1)):

@@ -6,6 +6,7 @@ The terminal and the report say the same. Everything follows from `result.json`.
 import math
 from typing import Any
 
+from mocca_jax.method import metrics
 from mocca_jax.outputs import decision
 
 CHANCE, POOR = 0.5, 0.8  # AUC: guessing; too little to rely on
@@ -38,7 +39,7 @@ def decides(result: dict[str, Any]) -> str:
     said = "The statistics decide" if who == BY_STATISTICS else f"The {who} decides"
     if who != BY_STATISTICS and len(found) == 2:
         other = decision.SCORE if who == decision.MAP else decision.MAP
-        better = "better than" if found[who] > found[other] else "as well as"
+        better = "better than" if found[who] > found[other] + metrics.ALIKE else "as well as"
         said += f", which finds made-up {defects} {better} the {other} ({found[other]:.3f})"
     figures = []
     if "auc" in result["decision"]:

@@ -14,6 +14,7 @@ from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import evaluate, localize, maps
+from mocca_jax.scoring import rounding as roundings
 from mocca_jax.scoring.fitting import Fitted
 from mocca_jax.training import final, memory, parallel, stages
 
@@ -38,15 +39,19 @@ def finish(run: Ended) -> dict[str, Any]:
     config, dataset, state, seconds = run.config, run.dataset, run.trained.state, dict(run.trained.seconds)
     began = time.monotonic()
     model = evaluate.built(config, dataset.inputs.shape)
-    scores, scale = _scores(run, model)
+    scores, scale, rounding = _scores(run, model)
     seconds["evaluation"] = time.monotonic() - began
     if not parallel.is_first_host():
         return {}
     context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
-    ready = run.fitted.pixel_maps(dataset.inputs.shape) if run.fitted else None
+    ready = None
+    if run.fitted:
+        ready = localize.Ready(run.fitted.pixel_maps(dataset.inputs.shape), run.fitted.rounding[decision.MAP])
     everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
     localized = localize.run(context, dataset, everything, ready)
-    found = outcome.compose(config, dataset, run.trained, scores, localized)
+    if localized.result:
+        rounding[decision.MAP] = localized.result["rounding"]
+    found = outcome.compose(config, dataset, run.trained, scores, localized, rounding)
     decisive = scores["test"].combined if "test" in scores else None
     if found["decision"]["by"] == decision.MAP:
         decisive = localized.largest.get("test")
@@ -58,7 +63,8 @@ def finish(run: Ended) -> dict[str, Any]:
         if name in scores:
             split, largest = getattr(dataset, name), localized.largest.get(name)
             largest = largest if largest is not None and len(largest) == len(split.samples) else None  # of some only
-            results.write_scores(run.workdir / path, split, scores[name], normals, largest)
+            tied = rounding.get(decision.SCORE, 0.0)
+            results.write_scores(run.workdir / path, split, scores[name], normals, largest, tied)
     result = {
         **found,
         "transferred_arrays": run.trained.transferred,
@@ -69,7 +75,8 @@ def finish(run: Ended) -> dict[str, Any]:
         "config": configs.as_dict(config),
         **results.circumstances(),
     }
-    bundle.save(run.workdir / bundle.FILE, _content(run, normals, scale, localized, result["decision"]))
+    content = _content(run, normals, scale, localized, result["decision"]["by"], rounding)
+    bundle.save(run.workdir / bundle.FILE, content)
     if "test" in scores and not localized.result:
         chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
         examples.write(run.workdir, dataset.test, chosen)
@@ -78,8 +85,8 @@ def finish(run: Ended) -> dict[str, Any]:
     return result
 
 
-def _scores(run: Ended, model) -> tuple[dict[str, evaluate.Scores], evaluate.Scale]:
-    """Of every split by name; those of statistics are known already, but for the test set's."""
+def _scores(run: Ended, model) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, dict[str, float]]:
+    """Of every split by name, their scale and their rounding; of statistics all are known but the test set's."""
     config, dataset, state = run.config, run.dataset, run.trained.state
     known = run.fitted.scores() if run.fitted else {}
     splits = {name: getattr(dataset, name) for name in ("heldout", "changed", "defects", "test")}
@@ -89,10 +96,21 @@ def _scores(run: Ended, model) -> tuple[dict[str, evaluate.Scores], evaluate.Sca
         name: evaluate.score_split(program, state, split, dataset.aggregate, config, run.mesh, name)
         for name, split in splits.items()
     }
-    if config.score != "combined":
-        return scores, {}
-    scale = evaluate.scale_of(scores["heldout"])
-    return {name: evaluate.standardized(found, scale) for name, found in scores.items()}, scale
+    scale = {}
+    if config.score == "combined":
+        scale = evaluate.scale_of(scores["heldout"])
+        scores = {name: evaluate.standardized(found, scale) for name, found in scores.items()}
+    if run.fitted:
+        return scores, scale, {decision.SCORE: run.fitted.rounding[decision.SCORE]}
+    if "heldout" not in scores:
+        return scores, scale, {}
+
+    def of_units(state: Any, split: Split) -> np.ndarray:
+        found = evaluate.score_split(program, state, split, "identity", config, run.mesh, "normal samples again")
+        return (evaluate.standardized(found, scale) if scale else found).combined
+
+    size = evaluate.size(scores["heldout"], scale)
+    return scores, scale, {decision.SCORE: roundings.of_split(of_units, state, dataset.heldout, size)}
 
 
 def _program(run: Ended, model, splits: list[Split]):
@@ -119,7 +137,9 @@ def _draw(run: Ended, localized: localize.Localized, decisive: np.ndarray | None
     overlays.write(run.workdir, localized.of, kept, scale, decisive, by)
 
 
-def _content(run: Ended, normals, scale, localized: localize.Localized, decision: dict[str, Any]) -> bundle.Content:
+def _content(
+    run: Ended, normals, scale, localized: localize.Localized, by: str, rounding: dict[str, float]
+) -> bundle.Content:
     found, fitted = localized.result, run.dataset.train.pictures or run.dataset.train
     return bundle.Content(
         run.config,
@@ -133,6 +153,7 @@ def _content(run: Ended, normals, scale, localized: localize.Localized, decision
         map_heldout=localized.largest.get("heldout"),
         description=run.dataset.description,
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
-        by=decision["by"],
+        by=by,
+        rounding=rounding,
         data=run.dataset.fingerprint,
     )

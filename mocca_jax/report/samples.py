@@ -76,7 +76,8 @@ def _says(test: Table, index: int, reference: Table, result: dict) -> str:
     value = test[column][index]
     parts = [test["sample"][index], f"{'map' if column == figures.MAP_LARGEST else 'score'} {value:.4g}"]
     if reference is not test:
-        parts.append(f"p-value {threshold.p_values(np.array([value]), reference[column])[0]:.3g}")
+        rounding = result["decision"].get("rounding", 0.0)
+        parts.append(f"p-value {threshold.p_values(np.array([value]), reference[column], rounding)[0]:.3g}")
     loudness = {}
     for name in figures.deciding_parts(result, test):
         low, middle, high = np.quantile(reference[name], [0.25, 0.5, 0.75])

@@ -136,14 +136,20 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
 
 
 Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term
+LEAST_SPREAD = 1e-20  # whose inverse float32 holds
 
 
 def scale_of(reference: Scores) -> Scale:
-    """Mean and standard deviation of one-class score and reconstruction error over held-out normal samples."""
-    return {
-        name: (float(reference.layers[name].mean()), float(reference.layers[name].std()))
-        for name in (ONE_CLASS, RECONSTRUCTION)
-    }
+    """Mean and standard deviation of one-class score and reconstruction error over held-out normal samples.
+
+    The deviation is at least what float32 tells apart: samples that are all alike differ by rounding, or not at all.
+    """
+    scale = {}
+    for name in (ONE_CLASS, RECONSTRUCTION):
+        values = reference.layers[name]
+        least = max(float(np.finfo(np.float32).eps * np.abs(values).max()), LEAST_SPREAD)
+        scale[name] = float(values.mean()), max(float(values.std()), least)
+    return scale
 
 
 def standardized(found: Scores, scale: Scale) -> Scores:
@@ -154,6 +160,13 @@ def standardized(found: Scores, scale: Scale) -> Scores:
     least = np.finfo(np.float32).tiny
     terms = tuple((found.layers[name] - mean) / max(spread, least) for name, (mean, spread) in scale.items())
     return Scores(sum(terms), found.layers, terms)
+
+
+def size(found: Scores, scale: Scale) -> float:
+    """The largest absolute value among combined scores; of terms that were standardised, before that, in its unit."""
+    if not scale:
+        return float(np.abs(found.combined).max())
+    return sum(float(np.abs(found.layers[name]).max()) / spread for name, (_, spread) in scale.items())
 
 
 def measure(found: Scores, labels: np.ndarray) -> dict[str, dict[str, float]]:

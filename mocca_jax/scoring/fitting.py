@@ -17,7 +17,7 @@ from mocca_jax.data import Dataset, Split, defects, next_day
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import maps, placed
+from mocca_jax.scoring import maps, placed, rounding
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
 from mocca_jax.scoring.placed import PARTS, SCORE
@@ -53,7 +53,8 @@ class Fitted:
     """What fitting gives.
 
     `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`;
-    `made`: the choice; `weights`: where the encoder's come from.
+    `made`: the choice; `weights`: where the encoder's come from; `rounding`: of the score, and of the largest value of
+    a map.
     """
 
     state: TrainState
@@ -61,6 +62,7 @@ class Fitted:
     maps: np.ndarray
     made: Made
     weights: dict[str, Any]
+    rounding: dict[str, float]
 
     def scores(self) -> dict[str, Scores]:
         """By the names of the splits that `with_splits` adds."""
@@ -86,8 +88,7 @@ class Fitted:
         found = {}
         for name, of in whole.items():
             some = spread(len(of), SHOWN if name == "heldout" else len(of))
-            large = placed.enlarged(of[some], *shape[:2])
-            found[name] = [maps.smoothed(one) for one in np.asarray(large)]
+            found[name] = _pixels(of[some], shape)
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,13 +127,35 @@ def fit(
     found = normals.maps(distances)
     made = _made(normals, config)
     known = placed.Placed(normals.statistics, normals.colour, normals.grey, _weights(made.chosen))
+    left_out = _scores(found, known.weights)
     return Fitted(
         state.replace(statistics=known),
-        _scores(found, known.weights),
+        left_out,
         np.asarray(placed.combined(found, known.weights)),
         made,
         weights,
+        _rounding(normals, state, known.weights, float(np.abs(left_out.combined).max())),
     )
+
+
+def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size: float) -> dict[str, float]:
+    """Of the score, and of the largest value of a map, by their names."""
+    rows = spread(normals.count, rounding.UNITS)
+    images = normals.images(rows)
+
+    def largest(state: TrainState | None) -> tuple[np.ndarray, np.ndarray]:
+        found = normals.maps(normals.unseen(normals.features(images, state), rows))
+        whole = np.asarray(placed.combined(found, weights))
+        return whole.max((1, 2)), np.array([drawn.max() for drawn in _pixels(whole, normals.shape)])
+
+    before, moved = largest(None), [largest(other) for other in rounding.states(state)]
+    names = ("score", "map")
+    return {name: rounding.measure(before[n], [of[n] for of in moved], size) for n, name in enumerate(names)}
+
+
+def _pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Maps `[N, rows, columns]` at the size of pictures."""
+    return [maps.smoothed(one) for one in np.asarray(placed.enlarged(found, *shape[:2]))]
 
 
 def _made(normals: Normals, config: Any) -> Made:
@@ -160,7 +183,7 @@ def _made(normals: Normals, config: Any) -> Made:
 
 
 def _chosen(auc: dict[str, float], first: str) -> str:
-    best = max(auc, key=auc.get)
+    best = metrics.best(auc)
     return best if auc[best] >= auc[first] + placed.MARGIN else first
 
 

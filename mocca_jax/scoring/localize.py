@@ -20,11 +20,19 @@ from mocca_jax.data import Dataset, Split
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
 from mocca_jax.method import threshold as thresholds
-from mocca_jax.scoring import maps
+from mocca_jax.scoring import maps, rounding
 
 MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
 ENOUGH_PIXELS = 2e6  # of made-up defects, to choose by
 EXAMPLES = 16  # made-up defects whose maps are kept where there is no test set
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Maps by split that are known already, and the `rounding` of their largest values."""
+
+    maps: dict[str, list[np.ndarray]]
+    rounding: float
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Localized:
 
     `result`: `method`; `candidates`: each method's figures on made-up defects and next-day good images, of which its
     threshold flags the share `changed_flagged`; `threshold`: the value that the largest of a map reaches in a share
-    alpha of good images; `ordinary`: the median value of good pixels; `test`: figures on the masks of the test set, or
-    None. `largest {split: [S]}`: the largest value of each map. `statistics`:
+    alpha of good images; `rounding`: of these largest values; `ordinary`: the median value of good pixels; `test`:
+    figures on the masks of the test set, or None. `largest {split: [S]}`: the largest value of each map. `statistics`:
     what the chosen method knows of the fit images. `kept {index: [rows, columns]}`: the maps that were asked for, of
     samples of `of`, the test set or, without one, the made-up defects. Without maps, `result` is None and the others
     are empty.
@@ -47,16 +55,14 @@ class Localized:
     kept: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def run(
-    context: maps.Context, dataset: Dataset, wanted: np.ndarray, ready: dict[str, list[np.ndarray]] | None = None
-) -> Localized:
+def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray, ready: Ready | None = None) -> Localized:
     """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
 
     Args:
         context: the trained model.
         dataset: that it was trained on.
         wanted: the test samples whose maps are kept.
-        ready: by split, maps that are known already.
+        ready: what is known already.
     """
     config = context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
@@ -67,16 +73,21 @@ def run(
     splits = {"heldout": dataset.heldout, "changed": dataset.changed, "defects": dataset.defects}
     pictures = {split: of.pictures for split, of in splits.items() if of and of.pictures}
     drawn = {
-        name: ready
-        or {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
+        name: ready.maps
+        if ready
+        else {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
         for name, method in made.items()
     }
-    candidates = {name: _figures(of, pictures, config.alpha) for name, of in drawn.items()}
-    chosen = max(candidates, key=lambda name: merit(candidates[name]))
+    candidates = {name: _figures(of, pictures) for name, of in drawn.items()}
+    chosen = metrics.best({name: merit(found) for name, found in candidates.items()})
     largest = {split: _largest(of) for split, of in drawn[chosen].items()}
     ordinary = float(np.median(np.concatenate([found.ravel() for found in drawn[chosen]["heldout"]])))
-    threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha)
-    result = {"method": chosen, "candidates": candidates, "threshold": threshold, "ordinary": ordinary, "test": None}
+    tied = ready.rounding if ready else _rounding(context, made[chosen], pictures["heldout"], largest["heldout"])
+    threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha, tied)
+    for name, of in drawn.items():
+        candidates[name] |= _next_day_flagged(of, config.alpha, tied if name == chosen else 0.0)
+    result = {"method": chosen, "candidates": candidates, "threshold": threshold, "rounding": tied}
+    result |= {"ordinary": ordinary, "test": None}
     if dataset.test is None:
         shown = drawn[chosen]["defects"][: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, statistics[chosen], dataset.defects, dict(enumerate(shown)))
@@ -97,17 +108,25 @@ def merit(candidate: dict[str, float]) -> float:
     return (candidate["aupro"] + candidate["image_auc"]) / 2
 
 
-def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures], alpha: float) -> dict[str, float]:
+def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures]) -> dict[str, float]:
     """A method's figures on made-up defects, from its maps by split."""
     good = "changed" if "changed" in drawn else "heldout"
     found = drawn[good] + drawn["defects"]
     labels = np.repeat([0, 1], [len(drawn[good]), len(drawn["defects"])])
     masks = _masks(pictures[good]) + _masks(pictures["defects"])
-    figures = measure(found, masks, ENOUGH_PIXELS) | image_auc(found, labels)
-    if good == "changed":
-        threshold, _ = thresholds.conformal_threshold(_largest(drawn["heldout"]), alpha)
-        figures["changed_flagged"] = float((_largest(drawn["changed"]) > threshold).mean())
-    return figures
+    return measure(found, masks, ENOUGH_PIXELS) | image_auc(found, labels)
+
+
+def _next_day_flagged(drawn: dict[str, list[np.ndarray]], alpha: float, rounding: float) -> dict[str, float]:
+    """The share of next-day good images that a method's threshold flags, where there are such images."""
+    if "changed" not in drawn:
+        return {}
+    threshold, _ = thresholds.conformal_threshold(_largest(drawn["heldout"]), alpha, rounding)
+    return {"changed_flagged": float((_largest(drawn["changed"]) > threshold).mean())}
+
+
+def _rounding(context: maps.Context, method: maps.Maps, pictures: Pictures, largest: np.ndarray) -> float:
+    return rounding.of_maps(context, method, pictures, float(np.abs(largest).max()))
 
 
 def _masks(pictures: Pictures) -> list[np.ndarray | None]:

@@ -28,7 +28,7 @@ from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, features_of
 
-Maps = Callable[[Pictures], Iterator[np.ndarray]]
+Maps = Callable[..., Iterator[np.ndarray]]  # of `Pictures` and, where it is not the context's, a `TrainState`
 Statistics = dict[str, normal_features.Normal]  # by layer
 
 SMOOTHING = 4.0  # pixels, standard deviation
@@ -131,12 +131,17 @@ def fit(name: str, context: Context, fitted: Pictures) -> Statistics:
 def make(name: str, context: Context, statistics: Statistics) -> Maps:
     """The maps of a method: takes `Pictures`, yields one map `[rows, columns]` each, as large as the network's view."""
     mesh = context.mesh
-    held = parallel.replicate((context.state.replace(opt_state=()), statistics), mesh)
+
+    def held_by(state: TrainState) -> Any:
+        return parallel.replicate((state.replace(opt_state=()), statistics), mesh)
+
+    own = held_by(context.state)
     compiled = jax.jit(lambda held, raw: METHODS[name](context, raw, *held))
     of_patches = context.inputs.patch and name not in FITS
     side, stride = context.inputs.patch, patch_stride(name, context)
 
-    def maps(pictures: Pictures) -> Iterator[np.ndarray]:
+    def maps(pictures: Pictures, state: TrainState | None = None) -> Iterator[np.ndarray]:
+        held = own if state is None else held_by(state)
         size = _pictures_per_batch(pictures, context)
         for start in range(0, len(pictures), 1 if of_patches else size):
             rows = np.arange(start, min(start + (1 if of_patches else size), len(pictures)))
@@ -233,6 +238,12 @@ FITS: dict[str, Callable[[Context, Pictures], Statistics]] = {
     "positions": partial(_fit, own_mean=True, own_scale=False),
     "scaled_positions": partial(_fit, own_mean=True, own_scale=True),
 }
+
+
+def at_once(pictures: Pictures, context: Context, least: int) -> int:
+    """How many make whole batches, at least `least` where there are as many: sizes that are compiled already."""
+    size = _pictures_per_batch(pictures, context)
+    return min(len(pictures), size * -(-least // size))
 
 
 def _pictures_per_batch(pictures: Pictures, context: Context) -> int:

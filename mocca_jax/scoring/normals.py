@@ -81,7 +81,7 @@ class Normals:
             x, own, base = given
             return placed.distances(config, statistics, x, self.shape, own, base)
 
-        self._network, self._distances = lambda raw: features(held, raw), distances
+        self._held, self._features, self._distances = held, features, distances
         self._kept: list[Features] | None = None
         self.statistics, self._nuisance = {}, {}
         self._without: list[tuple[np.ndarray, Grids]] = []  # which pictures these have not seen, on the devices
@@ -103,9 +103,13 @@ class Normals:
         """Of these numbers, `[N, H, W, 3]` uint8."""
         return np.asarray(self.pictures.images[rows])
 
-    def features(self, images: np.ndarray) -> Features:
-        """Of any pictures `[N, H, W, 3]`."""
-        return joined(list(self._in_batches(lambda raw: self._network(raw), images)))
+    def features(self, images: np.ndarray, state: TrainState | None = None) -> Features:
+        """Of any pictures `[N, H, W, 3]`; by the encoder of `state`, where it is not the run's."""
+        held = self._held
+        if state is not None:
+            moved = {"params": state.params, "batch_stats": state.batch_stats}
+            held = parallel.replicate((moved, self.colour, self.grey), self.mesh)
+        return joined(list(self._in_batches(partial(self._features, held), images)))
 
     def unseen(self, x: Features, own: np.ndarray) -> dict[str, np.ndarray]:
         """Distances `{part: [N, P]}` of pictures that were made from the normal ones `own [N]`, which are left out."""
