@@ -32,7 +32,8 @@ def environment(**more):
 
 
 def execute(*arguments, devices: int | None = None, **keywords):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} if devices else {}
+    count = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    flags = {"XLA_FLAGS": count} if devices else {}
     return subprocess.run(
         command(*arguments, **keywords),
         cwd=REPOSITORY,
