@@ -83,9 +83,10 @@ def test_file_text_path_bytes_open_file_pillow_image_and_array_give_the_same_pix
 @pytest.mark.parametrize("kind", ["I;16", "I", "F", "LA"])
 def test_a_pillow_image_and_its_array_are_one_picture(kind, tmp_path):
     path = {"I;16": as_grey_16, "I": as_int32, "F": as_floats}.get(kind, as_grey_16)(tmp_path)
-    image = Image.open(path) if kind != "LA" else Image.fromarray(UPRIGHT).convert("LA")
-    assert image.mode == kind
-    np.testing.assert_array_equal(decoder.picture(image), decoder.picture(np.asarray(image)))
+    with Image.open(path) as opened:
+        image = Image.fromarray(UPRIGHT).convert("LA") if kind == "LA" else opened
+        assert image.mode == kind
+        np.testing.assert_array_equal(decoder.picture(image), decoder.picture(np.asarray(image)))
 
 
 @pytest.mark.parametrize("suffix, colours", [("png", 1), ("png", 3), ("tif", 1), ("tif", 3)])

@@ -75,8 +75,9 @@ def test_a_mask_marks_what_is_meant(name, tmp_path):
     else:
         path = tmp_path / ("m.tif" if image.mode in ("F", "I") else "m.png")
         image.save(path)
-    for source in (path, path.read_bytes(), *([] if isinstance(image, bytes) else [Image.open(path)])):
-        np.testing.assert_array_equal(masks.read(source).marked, TRUE)
+    with Image.open(path) as opened:
+        for source in (path, path.read_bytes(), *([] if isinstance(image, bytes) else [opened])):
+            np.testing.assert_array_equal(masks.read(source).marked, TRUE)
     assert masks.read(path).doubt() == ""
 
 

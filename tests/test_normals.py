@@ -81,7 +81,7 @@ def test_the_default_config_but_for_its_size_takes_an_array():
 
 
 def test_one_picture_is_too_few():
-    with pytest.raises(UserError, match=r"1 normal image\(s\), of which 0 held out, leave fewer than two"):
+    with pytest.raises(UserError, match=r"1 picture\(s\) to train on"):
         Detector.fit(drawn(1, seed=3), shallow())
 
 
