@@ -30,12 +30,12 @@ QUIET = flags.DEFINE_bool("quiet", False, "Only warnings and the result.")
 VERBOSE = flags.DEFINE_bool("verbose", False, "Also what helps to find a fault.")
 
 
-def main(argv: list[str]) -> None:
-    """One run; errors that the user can mend end the program with one message."""
+def main(argv: list[str]) -> int:
+    """One run, and its exit code; errors that the user can mend end the program with one message."""
     del argv
     console.set_up("quiet" if QUIET.value else "verbose" if VERBOSE.value else "normal")
     options = train.Options(COORDINATOR.value, HOSTS.value, HOST.value, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
-    train.execute(CONFIG.value, Path(WORKDIR.value), options)
+    return train.execute(CONFIG.value, Path(WORKDIR.value), options)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -35,6 +35,10 @@ def test_an_epoch_visits_every_unit_once_and_pads_the_last_batch_alone():
     seen = np.concatenate([b.image[b.mask > 0, 0] for b in batches])
     assert sorted(seen) == list(range(1, 11))
     assert all((b.image[b.mask == 0] == 0).all() for b in batches)
+    assert all((b.with_copies()[b.mask > 0] == b.image[b.mask > 0]).all() for b in batches)
+    assert all(set(b.with_copies().ravel()) == set(b.image[b.mask > 0].ravel()) for b in batches)
+    nothing = batching.Batch(np.zeros((2, 1)), np.zeros(2, np.float32), 4)
+    assert (nothing.with_copies() == 0).all()
 
 
 def test_the_order_depends_on_seed_stage_and_epoch():

@@ -9,6 +9,9 @@ of one's own. `mocca config` lists the configs, `mocca config folder:texture` ex
 changed with NAME=VALUE.
 
 The run is kept in --workdir. The same command again goes on where it was stopped, or prints the finished result.
+
+The exit code is 0 when all was made, 3 when the detector was made and something else was not (the same command makes
+what is missing), 1 when nothing could be done, 130 or 143 when it was stopped.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import kinds
 
 STARTED = time.monotonic()
+SOME_MISSING = 3  # exit code: there is a detector, and something else of the run could not be made
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
         config, name = wanted(given)
         configs.check(config)
         workdir = given.workdir or Path("runs") / name
-        execute(config, workdir, Options(**{field: getattr(given, field) for field in vars(Options())}))
+        code = execute(config, workdir, Options(**{field: getattr(given, field) for field in vars(Options())}))
     if given.host == 0:
         print(_next(config, workdir))
+    if code:
+        sys.exit(code)
 
 
 def takes() -> argparse.ArgumentParser:
@@ -122,10 +128,13 @@ def _holds_films(folder: Path) -> bool:
     return not (folder / "train/good").is_dir() and any(name.lower().endswith(kinds.FILMS) for name in names)
 
 
-def execute(config: ConfigDict, workdir: Path, options: Options) -> None:
+def execute(config: ConfigDict, workdir: Path, options: Options) -> int:
     """Runs the config and prints its result; errors that the user can mend end the program with one message.
 
     Where several hosts work together, the first one prints.
+
+    Returns:
+        The exit code: 0, or `SOME_MISSING`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -158,6 +167,7 @@ def execute(config: ConfigDict, workdir: Path, options: Options) -> None:
     if parallel.is_first_host():
         print(table.text(result))
         print(f"written to {workdir}")
+    return SOME_MISSING if result.get("failed") else 0
 
 
 def _end(message: str, several: bool) -> None:

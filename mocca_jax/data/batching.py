@@ -23,6 +23,16 @@ class Batch:
     mask: np.ndarray
     units: int
 
+    def with_copies(self) -> np.ndarray:
+        """`image` with copies of a real unit in place of the zeros, where there is a real one.
+
+        In training a copy stays in the range of the real units all through the network. Zeros may not: where all real
+        units are alike, batch-norm divides by next to nothing, layer after layer, and no mask takes infinity out.
+        """
+        if not self.mask.any() or self.mask.all():
+            return self.image
+        return self.image[np.where(self.mask > 0, np.arange(len(self.mask)), 0)]
+
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
     """How many batches hold `size` units, a short last one included."""

@@ -11,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mocca_jax.method import places
+
 RIDGE = 0.01  # of the mean variance, added to the covariance
 LEAST_USUAL = 0.1  # of the mean squared distance, added to what is usual at each position
+LEAST_SQUARED = 0.01  # of what is usual: where all images are alike, less is rounding
 
 Batch = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -39,8 +42,15 @@ def fit(passes: Callable[[], Iterable[Batch]], own_mean: bool, own_scale: bool) 
         `{layer: Normal}`.
     """
     moments, usual = jax.jit(_moments), jax.jit(_usual)
-    sums = _sums(lambda name, x, real: moments(x, real), passes())
-    normal = {name: _whitened(*parts, own_mean) for name, parts in sums.items()}
+    about: dict[str, jax.Array] = {}  # values near the mean
+
+    def of_moments(name: str, x: jax.Array, real: jax.Array) -> tuple[jax.Array, ...]:
+        if name not in about:
+            about[name] = x[0] if own_mean else x[0].mean((0, 1), keepdims=True)
+        return moments(x, real, about[name])
+
+    sums = _sums(of_moments, passes())
+    normal = {name: _whitened(*parts, np.asarray(about[name], np.float64), own_mean) for name, parts in sums.items()}
     if not own_scale:
         return normal
     spread = _sums(lambda name, x, real: usual(x, real, normal[name]), passes())
@@ -66,9 +76,12 @@ def _sums(of: Callable, batches: Iterable[Batch]) -> dict[str, list[np.ndarray]]
     return sums
 
 
-def _moments(x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sum per position `[h, w, C]`, count per position `[h, w]`, sum of products over all `[C, C]`."""
-    kept = x * real[..., None]
+def _moments(x: jax.Array, real: jax.Array, about: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sum per position `[h, w, C]`, count per position `[h, w]`, sum of products over all `[C, C]`.
+
+    `about` `[h, w, C]` or `[1, 1, C]`, near the mean, is taken off first, so that nothing cancels.
+    """
+    kept = (x - about[None]) * real[..., None]
     flat = kept.reshape(-1, x.shape[-1])
     return kept.sum(0), real.sum(0), flat.T @ flat
 
@@ -78,7 +91,7 @@ def _usual(x: jax.Array, real: jax.Array, normal: Normal) -> tuple[jax.Array, ja
     return (_squared(x, normal) * real).sum(0), real.sum(0)
 
 
-def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, own_mean: bool) -> Normal:
+def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, about: np.ndarray, own_mean: bool) -> Normal:
     if own_mean:
         mean = total / np.maximum(count, 1)[..., None]
         between = np.einsum("hwc,hwd->cd", mean * count[..., None], mean, optimize=True)
@@ -87,7 +100,8 @@ def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, own_me
         between = count.sum() * np.outer(mean, mean)
     covariance = (products - between) / count.sum()
     channels = len(covariance)
-    covariance += RIDGE * np.trace(covariance) / channels * np.eye(channels)
+    mean += about
+    covariance += max(RIDGE * np.trace(covariance) / channels, places.least_variance(mean)) * np.eye(channels)
     whiten = np.linalg.cholesky(np.linalg.inv(covariance))
     return Normal(_floats(mean), _floats(whiten), jnp.ones((1, 1)))
 
@@ -95,7 +109,7 @@ def _whitened(total: np.ndarray, count: np.ndarray, products: np.ndarray, own_me
 def _floored(total: np.ndarray, count: np.ndarray) -> jax.Array:
     seen = count > 0
     usual = np.where(seen, total / np.maximum(count, 1), 1.0)
-    return _floats(usual + LEAST_USUAL * usual[seen].mean())
+    return _floats(np.maximum(usual + LEAST_USUAL * usual[seen].mean(), LEAST_SQUARED))
 
 
 def _floats(x: np.ndarray) -> jax.Array:

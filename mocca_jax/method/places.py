@@ -130,7 +130,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]
     covariance += nuisance + (1 - own) * (shared - nuisance.mean(0))
     floor = FLOOR * np.trace(shared) / size
-    least = (ROUNDING * np.sqrt(np.square(sums.mean()).mean())) ** 2 + np.finfo(np.float32).eps ** 2
+    least = least_variance(sums.mean())
     covariance[:, diagonal, diagonal] += least
     root = _whitener(shared + max(floor, least) * np.eye(size))
     with threadpool_limits(1):
@@ -146,6 +146,11 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         count=np.float32(count),
         weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
     )
+
+
+def least_variance(features: np.ndarray) -> float:
+    """Of features about these values `[..., D]`: less than this is rounding, and nothing is told from it."""
+    return (ROUNDING * np.sqrt(np.square(features).mean())) ** 2 + np.finfo(np.float32).eps ** 2
 
 
 def _whitener(covariance: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mocca_jax.method import metrics, threshold
+from mocca_jax.training.parts import STRICT, Parts
 
 SCORE, MAP = "score", "map"
 
@@ -35,6 +36,7 @@ def describe(
     labels: np.ndarray,
     alpha: float | None,
     rounding: float = 0.0,
+    parts: Parts = STRICT,
 ) -> dict[str, Any]:
     """For `result.json`: `by`, `threshold`, `alpha` and, of the test set, `auc`, `ap`, `max_ba` and the shares flagged.
 
@@ -45,6 +47,7 @@ def describe(
         labels: of these, 1 anomalous, 0 normal, -1 not known.
         alpha: share of good samples that may be flagged; None where the data has no such field.
         rounding: of these values, see `method/threshold.py`.
+        parts: makes the figures, which may fail.
     """
     row: dict[str, Any] = {"by": by, "alpha": alpha, "threshold": None}
     if heldout is not None and alpha is not None:
@@ -53,7 +56,8 @@ def describe(
     if test is None:
         return row
     if {0, 1} <= set(np.unique(labels)):
-        row |= metrics.evaluate(labels[labels >= 0], test[labels >= 0])
+        known = labels >= 0
+        row |= parts.make("figures: decision", lambda: metrics.evaluate(labels[known], test[known]), {})
     for name, label in (("normal", 0), ("anomalous", 1)):
         if row["threshold"] is not None and (labels == label).any():
             row[f"{name}_flagged"] = float((test[labels == label] > row["threshold"]).mean())

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mocca_jax.data import Split
+from mocca_jax.errors import UserError
 
 FOLDER = "examples"
 COUNT, SIDE = 4, 128  # of each kind; pixels, at least
@@ -35,17 +36,26 @@ def chosen(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def write(folder: Path, split: Split, which: np.ndarray) -> None:
-    """Writes the samples' pictures, enlarged where they are small. Only where a unit is a sample and an image."""
+    """Writes the samples' pictures, enlarged where they are small. Only where a unit is a sample and an image.
+
+    Raises:
+        UserError: some cannot be written; the others are.
+    """
     if split.sample_of_unit is not None or split.timeline is not None or len(split.images.shape) != 4:
         return
-    names = file_names(split.samples)
+    names, faults = file_names(split.samples), []
     for index in which.tolist():
         pixels = np.asarray(split.images[np.array([index])][0], np.uint8)
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         by = max(1, -(-SIDE // min(image.size)))
         path = folder / FOLDER / f"{names[index]}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.resize((by * image.width, by * image.height), Image.Resampling.NEAREST).save(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.resize((by * image.width, by * image.height), Image.Resampling.NEAREST).save(path)
+        except (OSError, ValueError) as error:  # ValueError: what is no name of a file
+            faults.append(error)
+    if faults:
+        raise UserError(f"{len(faults)} of {len(which)} cannot be written to {folder}: {faults[0]}") from faults[0]
 
 
 def file_names(samples: list[str]) -> list[str]:

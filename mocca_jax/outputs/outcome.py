@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from mocca_jax.scoring import evaluate, placed
 from mocca_jax.scoring.localize import Localized
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.final import Trained
+from mocca_jax.training.parts import Parts
 
 
 def compose(
@@ -21,6 +24,7 @@ def compose(
     scores: dict[str, evaluate.Scores],
     localized: Localized,
     rounding: dict[str, float],
+    parts: Parts,
 ) -> dict[str, Any]:
     """The part of the result that follows from the data, the end of training and the scores.
 
@@ -29,22 +33,28 @@ def compose(
             would be on a next day), `defects` (made up).
         localized: what was found out by anomaly maps, where there are some.
         rounding: by what may decide.
+        parts: makes the figures, of which each may fail.
     """
     test, heldout, changed, defects = (scores.get(name) for name in ("test", "heldout", "changed", "defects"))
     truth = labels(dataset)
     comparable = test and {0, 1} <= set(np.unique(truth))
     normals = heldout.combined if heldout else None
     planted = defects and dataset.defects.timeline is not None
-    made_up = evaluate.contrast(changed or heldout, defects) if defects else {}
+
+    def figures(of: str, wanted: Any, measure: Callable[..., dict], *arguments: Any) -> dict:
+        return parts.make(f"figures: {of}", partial(measure, *arguments), {}) if wanted else {}
+
+    made_up = figures("made-up defects", defects, evaluate.contrast, changed or heldout, defects)
+    videos = comparable and dataset.test.timeline
     result = {
         "description": dataset.description,
         "boundary": config.boundary,
         "layers": list(config.layers),
         "seed": config.seed,
-        "metrics": evaluate.measure(test, truth) if comparable else {},
-        "frames": evaluate.measure_frames(test, dataset.test) if comparable and dataset.test.timeline else {},
+        "metrics": figures("test set", comparable, evaluate.measure, test, truth),
+        "frames": figures("frames", videos, evaluate.measure_frames, test, dataset.test),
         "made_up_defects": made_up,
-        "planted": _planted(heldout, defects, dataset.defects) if planted else {},
+        "planted": figures("planted anomalies", planted, _planted, heldout, defects, dataset.defects),
         "threshold": results.threshold(normals, changed, test, truth, config, rounding.get(decision.SCORE, 0.0)),
         "maps": localized.result,
         "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
@@ -58,11 +68,12 @@ def compose(
         "radii": {name: float(radius) for name, radius in trained.state.radii.items()},
         "sha256": _sha256(trained, scores),
     }
-    by = decision.by(made_up, localized.result, config.score == placed.SCORE)
+    choose = partial(decision.by, made_up, localized.result, config.score == placed.SCORE)
+    by = parts.make("choice between score and map", choose, decision.SCORE)
     deciding = (normals, test.combined if test else None)
     if by == decision.MAP:
         deciding = (localized.largest["heldout"], localized.largest.get("test"))
-    row = decision.describe(by, *deciding, truth, config.get("alpha"), rounding.get(by, 0.0))
+    row = decision.describe(by, *deciding, truth, config.get("alpha"), rounding.get(by, 0.0), parts)
     return result | {"decision": row}
 
 

@@ -18,6 +18,7 @@ def text(result: dict[str, Any]) -> str:
     lines += _maps_lines(result)
     lines += _memory_lines(result.get("memory"))
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
+    lines += verdict.failed(result.get("failed", {}))
     said = verdict.advice(result)
     return "\n".join([*lines, *([said] if said not in ("", verdict.USE_IT) else [])])  # the command says how to use it
 

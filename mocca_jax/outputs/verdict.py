@@ -8,6 +8,7 @@ from typing import Any
 
 from mocca_jax.method import metrics
 from mocca_jax.outputs import decision
+from mocca_jax.training.parts import AGAIN
 
 CHANCE, POOR = 0.5, 0.8  # AUC: guessing; too little to rely on
 SEEN, PARTLY = 0.9, 0.7  # AUC on a kind of made-up defect
@@ -126,6 +127,14 @@ def advice(result: dict[str, Any]) -> str:
             "good ones."
         )
     return USE_IT
+
+
+def failed(found: dict[str, str]) -> list[str]:
+    """What could not be made, and what to do; `found {part: reason}`."""
+    if not found:
+        return []
+    lines = [f"Not made: {part} ({reason})." for part, reason in found.items()]
+    return [*lines, f"The detector does not need them; {AGAIN}."]
 
 
 def sight(value: float) -> str:

@@ -24,6 +24,7 @@ from mocca_jax.pipeline.stages import CHECKPOINTS, Training
 from mocca_jax.scoring import evaluate, fitting, maps, placed
 from mocca_jax.training import final, interrupts, memory, parallel
 from mocca_jax.training import step as train
+from mocca_jax.training.parts import Parts
 from mocca_jax.training.stages import STAGES
 
 
@@ -45,7 +46,8 @@ def run(
             optimiser's part, stays.
 
     Returns:
-        The content of `result.json`; nothing on other hosts than the first.
+        The content of `result.json`; nothing on other hosts than the first. `failed` in it names what could not be made
+        after the detector, and why: a run of which that is not empty is not finished, and makes it when called again.
 
     Raises:
         UserError: something the user can mend.
@@ -54,7 +56,7 @@ def run(
     workdir = Path(workdir)
     configs.check(config)
     finished = folders.finished_result(config, workdir)
-    done = bool(finished) and (workdir / bundle.FILE).exists()
+    done = bool(finished) and not finished.get("failed") and (workdir / bundle.FILE).exists()
     parallel.check_same_on_all_hosts(int(done), f"runs in {workdir}, finished or not")
     if done:
         if load is data.load:
@@ -111,9 +113,10 @@ def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopR
     logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
     state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
     model = placed.network(config, dataset.inputs.shape)
-    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop)
+    ready = Parts()
+    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
     trained = final.trained(fitted.state, {"statistics": time.monotonic() - began}, None)
-    return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted)
+    return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted, ready)
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

@@ -1,7 +1,12 @@
-"""What a trained run leaves: scores, anomaly maps, the decision, the model file, the result, the report."""
+"""What a trained run leaves: the model file, scores, anomaly maps, the decision, the result, the report.
+
+The model file is written as soon as there are held-out scores to decide by. Whatever comes after it may fail by itself:
+it is then missing and named in the result, and the same command makes it later.
+"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +18,20 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, localize, maps
-from mocca_jax.scoring import rounding as roundings
+from mocca_jax.scoring import evaluate, localize, maps, rounding
 from mocca_jax.scoring.fitting import Fitted
 from mocca_jax.training import final, memory, parallel, stages
+from mocca_jax.training.parts import Parts
 
 SAMPLES = 4  # kept with the trained model, to compare exported files on
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run whose training has ended; `fitted`: what its statistics said of made-up defects, where it has some."""
+    """A run whose training has ended.
+
+    `fitted`: what its statistics said of made-up defects, where it has some; `parts`: what has failed so far.
+    """
 
     config: Any
     workdir: Path
@@ -32,39 +40,42 @@ class Ended:
     mesh: Any
     budget: memory.Budget
     fitted: Fitted | None = None
+    parts: Parts = field(default_factory=Parts)
 
 
 def finish(run: Ended) -> dict[str, Any]:
     """Scores, measures and writes; returns the content of `result.json`, nothing on other hosts than the first."""
-    config, dataset, state, seconds = run.config, run.dataset, run.trained.state, dict(run.trained.seconds)
+    config, dataset, parts, seconds = run.config, run.dataset, run.parts, dict(run.trained.seconds)
     began = time.monotonic()
-    model = evaluate.built(config, dataset.inputs.shape)
-    scores, scale, rounding = _scores(run, model)
+    scores, scale, tied, program = _normals(run)
+    normals = scores["heldout"].combined if "heldout" in scores else None
+    content = _content(run, normals, scale, tied)
+    if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
+        (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
+        bundle.save(run.workdir / bundle.FILE, content)
+    scores |= _others(run, program, set(scores), scale)
     seconds["evaluation"] = time.monotonic() - began
     if not parallel.is_first_host():
         return {}
-    context = maps.Context(model, state, dataset.inputs, config, parallel.own_mesh())
-    ready = None
-    if run.fitted:
-        ready = localize.Ready(run.fitted.pixel_maps(dataset.inputs.shape), run.fitted.rounding[decision.MAP])
-    everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
-    localized = localize.run(context, dataset, everything, ready)
+    localized = parts.make("anomaly maps", partial(_localized, run), localize.Localized())
     if localized.result:
-        rounding[decision.MAP] = localized.result["rounding"]
-    found = outcome.compose(config, dataset, run.trained, scores, localized, rounding)
+        tied[decision.MAP] = localized.result["rounding"]
+    found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
+    by = found["decision"]["by"]
+    bundle.save(run.workdir / bundle.FILE, _with_maps(content, localized, by, tied))
     decisive = scores["test"].combined if "test" in scores else None
-    if found["decision"]["by"] == decision.MAP:
+    if by == decision.MAP:
         decisive = localized.largest.get("test")
     if localized.result:
-        _draw(run, localized, decisive, found["decision"]["by"])
+        parts.make("overlays", partial(_draw, run, localized, decisive, by), None)
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
-    normals = scores["heldout"].combined if "heldout" in scores else None
-    for name, path in results.SCORES.items():
+    elif "test" in scores:
+        parts.make("examples", partial(_write_examples, run, scores["test"].combined), None)
+    for name, file in results.SCORES.items():
         if name in scores:
-            split, largest = getattr(dataset, name), localized.largest.get(name)
-            largest = largest if largest is not None and len(largest) == len(split.samples) else None  # of some only
-            tied = rounding.get(decision.SCORE, 0.0)
-            results.write_scores(run.workdir / path, split, scores[name], normals, largest, tied)
+            largest = localized.largest.get(name)
+            table = partial(_write_scores, run, name, scores[name], normals, largest, tied.get(decision.SCORE, 0.0))
+            parts.make(file, table, None)
     result = {
         **found,
         "transferred_arrays": run.trained.transferred,
@@ -73,48 +84,63 @@ def finish(run: Ended) -> dict[str, Any]:
         "memory": {"estimate_bytes": run.budget.peak, "peak_bytes": memory.peak()},
         "config_hash": configs.digest(config),
         "config": configs.as_dict(config),
+        "failed": dict(parts.failed),
         **results.circumstances(),
     }
-    content = _content(run, normals, scale, localized, result["decision"]["by"], rounding)
-    bundle.save(run.workdir / bundle.FILE, content)
-    if "test" in scores and not localized.result:
-        chosen = examples.chosen(scores["test"].combined, outcome.labels(dataset))
-        examples.write(run.workdir, dataset.test, chosen)
     whole.write_json(run.workdir / results.RESULT, result)
-    report.write(run.workdir)
+    parts.make("report", partial(report.write, run.workdir, parts), None)
+    if result["failed"] != parts.failed:
+        result["failed"] = dict(parts.failed)
+        whole.write_json(run.workdir / results.RESULT, result)
     return result
 
 
-def _scores(run: Ended, model) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, dict[str, float]]:
-    """Of every split by name, their scale and their rounding; of statistics all are known but the test set's."""
+def _normals(run: Ended) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, dict[str, float], Any]:
+    """Scores of the normal samples to decide by, and what else is known already; their scale and rounding; the program.
+
+    Scores are by the names of splits, rounding by what may decide.
+    """
     config, dataset, state = run.config, run.dataset, run.trained.state
-    known = run.fitted.scores() if run.fitted else {}
-    splits = {name: getattr(dataset, name) for name in ("heldout", "changed", "defects", "test")}
-    splits = {name: split for name, split in splits.items() if split and name not in known}
-    program = _program(run, model, list(splits.values()))
-    scores = known | {
-        name: evaluate.score_split(program, state, split, dataset.aggregate, config, run.mesh, name)
-        for name, split in splits.items()
-    }
-    scale = {}
-    if config.score == "combined":
-        scale = evaluate.scale_of(scores["heldout"])
-        scores = {name: evaluate.standardized(found, scale) for name, found in scores.items()}
+    scores = run.fitted.scores() if run.fitted else {}
+    program = _program(run, [split for name, split in _splits(dataset).items() if name not in scores])
     if run.fitted:
-        return scores, scale, {decision.SCORE: run.fitted.rounding[decision.SCORE]}
-    if "heldout" not in scores:
-        return scores, scale, {}
+        return scores, {}, {decision.SCORE: run.fitted.rounding[decision.SCORE]}, program
+    if dataset.heldout is None:
+        return {}, {}, {}, program
+    heldout = evaluate.score_split(program, state, dataset.heldout, dataset.aggregate, config, run.mesh, "heldout")
+    scale = evaluate.scale_of(heldout) if config.score == "combined" else {}
 
     def of_units(state: Any, split: Split) -> np.ndarray:
         found = evaluate.score_split(program, state, split, "identity", config, run.mesh, "normal samples again")
-        return (evaluate.standardized(found, scale) if scale else found).combined
+        return evaluate.standardized(found, scale).combined
 
-    size = evaluate.size(scores["heldout"], scale)
-    return scores, scale, {decision.SCORE: roundings.of_split(of_units, state, dataset.heldout, size)}
+    heldout = evaluate.standardized(heldout, scale)
+    size = evaluate.size(heldout, scale)
+    measure = partial(rounding.of_split, of_units, state, dataset.heldout, size)
+    tied = run.parts.make("rounding", measure, rounding.LEAST * size, together=True)
+    return {"heldout": heldout}, scale, {decision.SCORE: tied}, program
 
 
-def _program(run: Ended, model, splits: list[Split]):
+def _others(run: Ended, program: Any, known: set[str], scale: evaluate.Scale) -> dict[str, evaluate.Scores]:
+    """Scores of the other splits."""
+    found = {}
+    for name, split in _splits(run.dataset).items():
+        if name not in known:
+            whole = (program, run.trained.state, split, run.dataset.aggregate, run.config, run.mesh, name)
+            scores = run.parts.make(f"scores: {name}", partial(evaluate.score_split, *whole), None, together=True)
+            found |= {name: evaluate.standardized(scores, scale)} if scores else {}
+    return found
+
+
+def _splits(dataset: Dataset) -> dict[str, Split]:
+    """What is scored."""
+    splits = {name: getattr(dataset, name) for name in ("heldout", "changed", "defects", "test")}
+    return {name: split for name, split in splits.items() if split}
+
+
+def _program(run: Ended, splits: list[Split]) -> Any:
     """What scores the splits: compiled before it is used where all have units of one kind."""
+    model = evaluate.built(run.config, run.dataset.inputs.shape)
     program = evaluate.make_program(model, stages.last(run.config), run.dataset.inputs.preprocess, run.config)
     kinds = {(split.images.shape[1:], split.images.dtype) for split in splits}
     if len(kinds) == 1:
@@ -126,9 +152,23 @@ def _program(run: Ended, model, splits: list[Split]):
     return program
 
 
+def _localized(run: Ended) -> localize.Localized:
+    """Maps of this host's devices; all of the test set's are kept."""
+    dataset, fitted = run.dataset, run.fitted
+    model = evaluate.built(run.config, dataset.inputs.shape)
+    context = maps.Context(model, run.trained.state, dataset.inputs, run.config, parallel.own_mesh())
+    ready = None
+    if fitted:
+        ready = localize.Ready(fitted.pixel_maps(dataset.inputs.shape), fitted.rounding[decision.MAP])
+    everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
+    return localize.run(context, dataset, everything, ready, run.parts)
+
+
 def _draw(run: Ended, localized: localize.Localized, decisive: np.ndarray | None, by: str) -> None:
     """Writes maps and overlays: of the most anomalous test samples and those that the report shows, by what decides."""
     kept, most = localized.kept, run.config.get("overlays", 0)
+    if not kept:
+        return
     if decisive is not None:
         order = np.argsort(-decisive, kind="stable")[:most]
         shown = examples.chosen(decisive, outcome.labels(run.dataset)) if most else order
@@ -137,10 +177,19 @@ def _draw(run: Ended, localized: localize.Localized, decisive: np.ndarray | None
     overlays.write(run.workdir, localized.of, kept, scale, decisive, by)
 
 
-def _content(
-    run: Ended, normals, scale, localized: localize.Localized, by: str, rounding: dict[str, float]
-) -> bundle.Content:
-    found, fitted = localized.result, run.dataset.train.pictures or run.dataset.train
+def _write_examples(run: Ended, decisive: np.ndarray) -> None:
+    examples.write(run.workdir, run.dataset.test, examples.chosen(decisive, outcome.labels(run.dataset)))
+
+
+def _write_scores(run: Ended, name: str, found: evaluate.Scores, normals, largest, tied: float) -> None:
+    split = getattr(run.dataset, name)
+    largest = largest if largest is not None and len(largest) == len(split.samples) else None  # of some only
+    results.write_scores(run.workdir / results.SCORES[name], split, found, normals, largest, tied)
+
+
+def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied: dict[str, float]) -> bundle.Content:
+    """What decides by the score."""
+    fitted = run.dataset.train.pictures or run.dataset.train
     return bundle.Content(
         run.config,
         run.dataset.inputs,
@@ -148,12 +197,22 @@ def _content(
         run.trained.state,
         heldout=normals,
         scale=scale,
+        description=run.dataset.description,
+        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
+        rounding=dict(tied),
+        data=run.dataset.fingerprint,
+    )
+
+
+def _with_maps(
+    content: bundle.Content, localized: localize.Localized, by: str, tied: dict[str, float]
+) -> bundle.Content:
+    found = localized.result
+    return replace(
+        content,
         map_scale=bundle.MapScale(found["method"], found["ordinary"], found["threshold"]) if found else None,
         map_statistics=localized.statistics,
         map_heldout=localized.largest.get("heldout"),
-        description=run.dataset.description,
-        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         by=by,
-        rounding=rounding,
-        data=run.dataset.fingerprint,
+        rounding=tied,
     )

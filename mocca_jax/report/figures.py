@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from mocca_jax.method import metrics
 from mocca_jax.outputs import decision, verdict
 from mocca_jax.report import plots
 from mocca_jax.scoring import placed
+from mocca_jax.training.parts import STRICT, Parts
 
 MAP_LARGEST = "map_largest"
 NOT_LAYERS = ("sample", "label", "score", "p_value", MAP_LARGEST)
@@ -80,7 +83,9 @@ def measured(result: dict, test: Table) -> dict[str, dict[str, float]]:
     return {name: metrics.evaluate(test["label"][known], test[name][known]) for name in order}
 
 
-def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict]) -> list[tuple[Path, str]]:
+def draw(
+    folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict], parts: Parts = STRICT
+) -> list[tuple[Path, str]]:
     """Writes the plots into `folder`; returns them with what they show.
 
     Args:
@@ -88,71 +93,123 @@ def draw(folder: Path, result: dict, tables: dict[str, Table], epochs: list[dict
         result: of the run.
         tables: `read_scores` of the splits `test` and `heldout`, where there are such.
         epochs: `read_epochs`.
+        parts: makes the plots, of which each may fail.
     """
-    found: list[tuple[Path, str]] = []
+    given, found = _Given(result, tables.get("test"), tables.get("heldout"), epochs), []
+    for name, plan in PLANS.items():
 
-    def plot(name: str, caption: str, draw, **size) -> None:
-        plots.save(folder / f"{name}.png", draw, **size)
-        found.append((folder / f"{name}.png", caption))
+        def make(path: Path = folder / f"{name}.png", plan: Callable[[_Given], _Plan | None] = plan) -> None:
+            if planned := plan(given):
+                plots.save(path, planned.draw, **planned.size)
+                found.append((path, planned.caption))
 
-    threshold, column = result["decision"]["threshold"], deciding(result)
-    test, heldout = tables.get("test"), tables.get("heldout")
+        parts.make(f"report: plot {name}", make, None)
+    return found
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What plots are made of; see `draw`."""
+
+    result: dict
+    test: Table | None
+    heldout: Table | None
+    epochs: list[dict]
+
+    @property
+    def threshold(self) -> float | None:
+        return self.result["decision"]["threshold"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A plot: what it shows, what draws it on axes, `plots.save`'s rows, columns and height."""
+
+    caption: str
+    draw: Callable[[Any], None]
+    size: dict[str, float] = field(default_factory=dict)
+
+
+def _scores(given: _Given) -> _Plan | None:
+    column, test, heldout = deciding(given.result), given.test, given.heldout
     groups = {}
     if test:
         known = {"normal": test["label"] == 0, "anomalous": test["label"] == 1}
         groups = {name: test[column][which] for name, which in known.items() if which.any()}
     if heldout and column in heldout:
-        groups[f"{verdict.unseen(result)} normal"] = heldout[column]
-    if groups:
-        said = f"{name_of(column, result).capitalize()} of each group."
-        said += " The further apart the two colors, the better." if {"normal", "anomalous"} <= groups.keys() else ""
-        if threshold is not None:
-            said += " What lies right of the dashed threshold is flagged."
-        label = f"{name_of(column, result)} (larger = more anomalous)"
-        plot("scores", said, lambda axes: plots.histogram(axes, groups, threshold, label))
-    if figures := measured(result, test) if test else {}:
-        known = test["label"] >= 0
-        curves = {}
-        for name, row in figures.items():
-            false, true, _ = roc_curve(test["label"][known], test[name][known])
-            curves[name_of(name, result)] = false, true, row["auc"]
-        said = (
-            "Share of anomalies found against share of good samples flagged, over all thresholds. Bold: what decides."
-        )
-        plot("roc", said, lambda axes: plots.roc(axes, curves))
-        layers = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}
-        columns = min(2, len(layers))
-        rows = math.ceil(len(layers) / columns)
-        said = "part of the statistics" if result.get("statistics") else "layer (the paper's Figure 5)"
-        said = (
-            f"For each {said}, the share of samples below a score. It tells the two apart where the dashed curve lies "
-            "right of the solid one."
-        )
-        plot("layers", said, lambda a: plots.cdfs(a, layers), rows=rows, columns=columns, height=0.6 + 2.2 * rows)
-    series = _training(epochs)
-    if series:
-        said = (
-            "Training. A mean distance that falls towards zero while the AUC does not rise means that the network "
-            "learns to give the same answer to everything."
-        )
-        size = {"rows": len(series), "height": 2.4 * len(series)}
+        groups[f"{verdict.unseen(given.result)} normal"] = heldout[column]
+    if not groups:
+        return None
+    said = f"{name_of(column, given.result).capitalize()} of each group."
+    said += " The further apart the two colors, the better." if {"normal", "anomalous"} <= groups.keys() else ""
+    if given.threshold is not None:
+        said += " What lies right of the dashed threshold is flagged."
+    label = f"{name_of(column, given.result)} (larger = more anomalous)"
+    return _Plan(said, lambda axes: plots.histogram(axes, groups, given.threshold, label))
 
-        def all_curves(axes) -> None:
-            for one, (title, values) in zip(np.ravel(axes), series.items(), strict=True):
-                plots.curves(one, title, values)
 
-        plot("training", said, all_curves, **size)
-    if test and result.get("frames"):
-        videos = _videos(test)
-        rows = len(videos)
-        plot(
-            "videos",
-            "The score over each test video; shaded: frames labelled anomalous, dashed: the threshold.",
-            lambda axes: plots.over_time(axes, videos, threshold),
-            rows=rows,
-            height=0.4 + 1.1 * rows,
-        )
-    return found
+def _roc(given: _Given) -> _Plan | None:
+    test = given.test
+    figures = measured(given.result, test) if test else {}
+    if not figures:
+        return None
+    known = test["label"] >= 0
+    curves = {}
+    for name, row in figures.items():
+        false, true, _ = roc_curve(test["label"][known], test[name][known])
+        curves[name_of(name, given.result)] = false, true, row["auc"]
+    said = "Share of anomalies found against share of good samples flagged, over all thresholds. Bold: what decides."
+    return _Plan(said, lambda axes: plots.roc(axes, curves))
+
+
+def _layers(given: _Given) -> _Plan | None:
+    test = given.test
+    if not test or not {0, 1} <= set(test["label"].tolist()):
+        return None
+    layers = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}
+    columns = min(2, len(layers))
+    rows = math.ceil(len(layers) / columns)
+    said = "part of the statistics" if given.result.get("statistics") else "layer (the paper's Figure 5)"
+    said = (
+        f"For each {said}, the share of samples below a score. It tells the two apart where the dashed curve lies "
+        "right of the solid one."
+    )
+    size = {"rows": rows, "columns": columns, "height": 0.6 + 2.2 * rows}
+    return _Plan(said, lambda axes: plots.cdfs(axes, layers), size)
+
+
+def _curves(given: _Given) -> _Plan | None:
+    series = _training(given.epochs)
+    if not series:
+        return None
+
+    def all_curves(axes: Any) -> None:
+        for one, (title, values) in zip(np.ravel(axes), series.items(), strict=True):
+            plots.curves(one, title, values)
+
+    said = (
+        "Training. A mean distance that falls towards zero while the AUC does not rise means that the network "
+        "learns to give the same answer to everything."
+    )
+    return _Plan(said, all_curves, {"rows": len(series), "height": 2.4 * len(series)})
+
+
+def _over_time(given: _Given) -> _Plan | None:
+    if not given.test or not given.result.get("frames"):
+        return None
+    videos = _videos(given.test)
+    said = "The score over each test video; shaded: frames labelled anomalous, dashed: the threshold."
+    size = {"rows": len(videos), "height": 0.4 + 1.1 * len(videos)}
+    return _Plan(said, lambda axes: plots.over_time(axes, videos, given.threshold), size)
+
+
+PLANS: dict[str, Callable[[_Given], _Plan | None]] = {
+    "scores": _scores,
+    "roc": _roc,
+    "layers": _layers,
+    "training": _curves,
+    "videos": _over_time,
+}
 
 
 def _training(epochs: list[dict]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:

@@ -60,9 +60,9 @@ def write(
         by: its name.
 
     Raises:
-        UserError: they cannot be written.
+        UserError: some cannot be written; the others are.
     """
-    names = examples.file_names(split.samples)
+    names, faults = examples.file_names(split.samples), []
     for index, found in console.steps(maps.items(), "overlays", len(maps), "images"):
         rows, columns = split.pictures.sizes[index]
         picture = split.pictures.images[np.array([index])][0, :rows, :columns]
@@ -73,8 +73,10 @@ def write(
                 path.parent.mkdir(parents=True, exist_ok=True)
             draw(overlay, picture, found, split.pictures.mask(index), scale, title)
             np.save(numbers, found)
-        except OSError as error:
-            raise UserError(f"cannot write to {run}: {error}. Scores and checkpoints are untouched.") from error
+        except (OSError, ValueError) as error:  # ValueError: what is no name of a file
+            faults.append(error)
+    if faults:
+        raise UserError(f"{len(faults)} of {len(maps)} cannot be written to {run}: {faults[0]}") from faults[0]
 
 
 @functools.cache

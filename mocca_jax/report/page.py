@@ -6,6 +6,7 @@ run; nothing is computed anew.
 
 import html
 import json
+from functools import partial
 from pathlib import Path
 
 from mocca_jax.errors import UserError
@@ -15,6 +16,7 @@ from mocca_jax.outputs import results, verdict
 from mocca_jax.report import figures, samples
 from mocca_jax.report.figures import Table
 from mocca_jax.training import log
+from mocca_jax.training.parts import STRICT, Parts
 
 FILE, PLOTS = "report.html", "plots"
 LOOKS = {  # the kinds of made-up defects, `data/defects.py`
@@ -44,8 +46,12 @@ img { max-width: 100%; height: auto } .pair { display: flex; flex-wrap: wrap; ga
 """
 
 
-def write(run: Path) -> Path:
+def write(run: Path, parts: Parts = STRICT) -> Path:
     """Writes plots and page; returns the page's path.
+
+    Args:
+        run: the run's folder.
+        parts: makes the parts of the page, of which each may fail; by default none may.
 
     Raises:
         UserError: the run is not finished, or nothing can be written there.
@@ -53,7 +59,7 @@ def write(run: Path) -> Path:
     if not (run / results.RESULT).is_file():
         raise UserError(f"{run} holds no finished run; the report is made of what a finished run leaves")
     try:
-        return _write(run)
+        return _write(run, parts)
     except OSError as error:
         raise UserError(f"cannot write the report to {run}: {error}") from error
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -63,26 +69,27 @@ def write(run: Path) -> Path:
         ) from error
 
 
-def _write(run: Path) -> Path:
+def _write(run: Path, parts: Parts) -> Path:
     result = whole.read_json(run / results.RESULT)
     tables = {name: figures.read_scores(run / file) for name, file in results.SCORES.items() if (run / file).is_file()}
     (run / PLOTS).mkdir(exist_ok=True)
-    drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / log.METRICS))
-    whole.write_whole(run / FILE, _page(run, result, tables, drawn))
+    drawn = figures.draw(run / PLOTS, result, tables, figures.read_epochs(run / log.METRICS), parts)
+    whole.write_whole(run / FILE, _page(run, result, tables, drawn, parts))
     return run / FILE
 
 
-def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[Path, str]]) -> str:
+def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[Path, str]], parts: Parts) -> str:
     title = html.escape(result["description"])
-    body = [f"<h1>{title}</h1>", *_lead(result)]
+    pictures = parts.make("report: samples", partial(samples.section, run, tables, result), [])
+    scores = parts.make("report: all scores", partial(_all_scores, result, tables.get("test")), [])
+    body = [f"<h1>{title}</h1>", *_lead(result), *_failed(result, parts)]
     by_name = {path.stem: samples.figure(path, caption) for path, caption in drawn}
     body += _plots("How well good and anomalous samples are told apart", by_name, "scores", "roc")
     body += _plots("Over time", by_name, "videos")
     body += _kinds(result)
-    body += samples.section(run, tables, result)
-    body += [*_all_scores(result, tables.get("test")), *_frames(result)]
-    parts = "Which parts tell them apart" if result.get("statistics") else "Which layers tell them apart"
-    body += _plots(parts, by_name, "layers")
+    body += [*pictures, *scores, *_frames(result)]
+    heading = "Which parts tell them apart" if result.get("statistics") else "Which layers tell them apart"
+    body += _plots(heading, by_name, "layers")
     body += _plots("Training", by_name, "training")
     kept = {name: result[name] for name in ("version", "commit", "python", "packages", "device", "seconds", "sha256")}
     kept |= {"data": result["data"]} if "data" in result else {}
@@ -117,6 +124,13 @@ def _lead(result: dict) -> list[str]:
     if unused := result.get("data", {}).get("unused"):
         said.append(f"<p>Files that lie in the folder and were not used:</p><pre>{html.escape(unused)}</pre>")
     return said
+
+
+def _failed(result: dict, parts: Parts) -> list[str]:
+    """What could not be made; of the page itself, now."""
+    before = {part: why for part, why in result.get("failed", {}).items() if not part.startswith("report")}
+    lines = [f"<li>{html.escape(line)}</li>" for line in verdict.failed(before | parts.failed)]
+    return ["<h2>What could not be made</h2>", "<ul>", *lines, "</ul>"] if lines else []
 
 
 def _plots(heading: str, by_name: dict[str, str], *names: str) -> list[str]:

@@ -155,8 +155,11 @@ def scale_of(reference: Scores) -> Scale:
 def standardized(found: Scores, scale: Scale) -> Scores:
     """Combined = the sum of one-class score and reconstruction error, each in deviations from its mean.
 
-    Differs from the paper, which adds the two after scaling each by its extremes over the test video.
+    Differs from the paper, which adds the two after scaling each by its extremes over the test video. Without a scale,
+    as it was.
     """
+    if not scale:
+        return found
     least = np.finfo(np.float32).tiny
     terms = tuple((found.layers[name] - mean) / max(spread, least) for name, (mean, spread) in scale.items())
     return Scores(sum(terms), found.layers, terms)

@@ -22,6 +22,7 @@ from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
 from mocca_jax.scoring.placed import PARTS, SCORE
 from mocca_jax.training.interrupts import StopRequest
+from mocca_jax.training.parts import STRICT, Parts
 from mocca_jax.training.step import TrainState
 
 SHOWN = 400  # maps that are enlarged to the size of pictures, to know what is usual there
@@ -53,38 +54,44 @@ class Fitted:
     """What fitting gives.
 
     `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`;
-    `made`: the choice; `weights`: where the encoder's come from; `rounding`: of the score, and of the largest value of
-    a map.
+    `made`: what is known of made-up defects, or None where that failed; `chosen`: the candidate; `weights`: where the
+    encoder's come from; `rounding`: of the score, and of the largest value of a map.
     """
 
     state: TrainState
     left_out: Scores
     maps: np.ndarray
-    made: Made
+    made: Made | None
+    chosen: str
     weights: dict[str, Any]
     rounding: dict[str, float]
 
     def scores(self) -> dict[str, Scores]:
         """By the names of the splits that `with_splits` adds."""
-        return {"heldout": self.left_out, "changed": self.made.changed, "defects": self.made.defects}
+        made = {"changed": self.made.changed, "defects": self.made.defects} if self.made else {}
+        return {"heldout": self.left_out, **made}
 
     def with_splits(self, dataset: Dataset) -> Dataset:
         """The data set with the normal pictures, left out, as `heldout`, and with `changed` and `defects`."""
         made, train = self.made, dataset.train
         normal = np.zeros(len(self.maps), np.int32)
+        left_out = Split(train.pictures.images, normal, train.samples, pictures=train.pictures)
+        if made is None:
+            return replace(dataset, heldout=left_out)
         whole = np.zeros(made.masks.shape[1:], bool)
         names = [f"made_up_defects/{n:03d} {kind}" for n, kind in enumerate(made.kinds)]
         days = [f"next_day/{n:03d}" for n in range(len(made.next_day))]
         return replace(
             dataset,
-            heldout=Split(train.pictures.images, normal, train.samples, pictures=train.pictures),
+            heldout=left_out,
             changed=_made_split(made.next_day, days, 0, lambda index: whole),
             defects=_made_split(made.pictures, names, 1, lambda index: made.masks[index]),
         )
 
     def pixel_maps(self, shape: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
         """Maps at the size of pictures, `{split: [[H, W], ...]}`; of the normal ones at most `SHOWN`."""
-        whole = {"heldout": self.maps, "changed": self.made.maps_of_changed, "defects": self.made.maps}
+        made = {"changed": self.made.maps_of_changed, "defects": self.made.maps} if self.made else {}
+        whole = {"heldout": self.maps, **made}
         found = {}
         for name, of in whole.items():
             some = spread(len(of), SHOWN if name == "heldout" else len(of))
@@ -93,13 +100,14 @@ class Fitted:
 
     def as_dict(self) -> dict[str, Any]:
         """For `result.json`."""
-        made = self.made
-        by_kind = {}
+        made, by_kind = self.made, {}
+        if made is None:
+            return {"chosen": self.chosen, "candidates": {}, "kinds": {}, "weights": self.weights}
         for kind in sorted(set(made.kinds)):
             of_kind = made.defects.combined[np.array(made.kinds) == kind]
             labels = np.repeat([0, 1], [len(made.changed.combined), len(of_kind)])
             by_kind[kind] = metrics.evaluate(labels, np.concatenate([made.changed.combined, of_kind]))["auc"]
-        return {"chosen": made.chosen, "candidates": made.auc, "kinds": by_kind, "weights": self.weights}
+        return {"chosen": self.chosen, "candidates": made.auc, "kinds": by_kind, "weights": self.weights}
 
 
 def fit(
@@ -110,12 +118,14 @@ def fit(
     mesh: Any,
     weights: dict[str, Any],
     stop: StopRequest | None = None,
+    parts: Parts = STRICT,
 ) -> Fitted:
     """The statistics of the training pictures, in one pass where their features fit into memory.
 
     Args:
         model, state, dataset, config, mesh, stop: as `Normals`.
         weights: where the encoder's come from.
+        parts: makes the choice on made-up defects, which may fail: `FIRST` of `placed` is then taken.
 
     Raises:
         Interrupted: a signal came; nothing is kept.
@@ -125,17 +135,16 @@ def fit(
     distances = normals.all_unseen()
     normals.standardize(distances)
     found = normals.maps(distances)
-    made = _made(normals, config)
-    known = placed.Placed(normals.statistics, normals.colour, normals.grey, _weights(made.chosen))
+    first = placed.FIRST if normals.count >= MANY else placed.FIRST_OF_FEW
+    made = parts.make("made-up defects", lambda: _made(normals, config, first), None, together=True)
+    chosen = made.chosen if made else first
+    known = placed.Placed(normals.statistics, normals.colour, normals.grey, _weights(chosen))
     left_out = _scores(found, known.weights)
-    return Fitted(
-        state.replace(statistics=known),
-        left_out,
-        np.asarray(placed.combined(found, known.weights)),
-        made,
-        weights,
-        _rounding(normals, state, known.weights, float(np.abs(left_out.combined).max())),
-    )
+    drawn = np.asarray(placed.combined(found, known.weights))
+    size = float(np.abs(left_out.combined).max())
+    least = dict.fromkeys(("score", "map"), rounding.LEAST * size)
+    tied = parts.make("rounding", lambda: _rounding(normals, state, known.weights, size), least, together=True)
+    return Fitted(state.replace(statistics=known), left_out, drawn, made, chosen, weights, tied)
 
 
 def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size: float) -> dict[str, float]:
@@ -158,8 +167,8 @@ def _pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     return [maps.smoothed(one) for one in np.asarray(placed.enlarged(found, *shape[:2]))]
 
 
-def _made(normals: Normals, config: Any) -> Made:
-    """Scores of made-up defects and of next-day pictures, and what they choose."""
+def _made(normals: Normals, config: Any, first: str) -> Made:
+    """Scores of made-up defects and of next-day pictures, and what they choose: `first`, or a better candidate."""
     picked, seed = spread(normals.count, MADE_ON), config.split_seed
     times = max(1, MADE_ON // len(picked))
     good, bad = np.repeat(picked, times), np.repeat(picked, PER * times)
@@ -176,7 +185,7 @@ def _made(normals: Normals, config: Any) -> Made:
     for name in placed.CANDIDATES:
         both = np.concatenate([_scores(maps, _weights(name)).combined for maps in found])
         auc[name] = metrics.evaluate(labels, both)["auc"]
-    chosen = _chosen(auc, placed.FIRST if normals.count >= MANY else placed.FIRST_OF_FEW)
+    chosen = _chosen(auc, first)
     scores = [_scores(maps, _weights(chosen)) for maps in found]
     drawn = [np.asarray(placed.combined(maps, _weights(chosen))) for maps in found]
     return Made(*scores, changed, drawn[0], damaged, drawn[1], masks, kinds, auc, chosen)

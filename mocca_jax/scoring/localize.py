@@ -10,6 +10,7 @@ The test set has no say in either: its masks are looked at once, for the figures
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
 from mocca_jax.method import threshold as thresholds
 from mocca_jax.scoring import maps, rounding
+from mocca_jax.training.parts import STRICT, Parts
 
 MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
 ENOUGH_PIXELS = 2e6  # of made-up defects, to choose by
@@ -55,52 +57,94 @@ class Localized:
     kept: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def run(context: maps.Context, dataset: Dataset, wanted: np.ndarray, ready: Ready | None = None) -> Localized:
-    """Anomaly maps of a trained run; nothing where no maps are wanted or nothing is held out.
+def run(
+    context: maps.Context,
+    dataset: Dataset,
+    wanted: np.ndarray,
+    ready: Ready | None = None,
+    parts: Parts = STRICT,
+) -> Localized:
+    """Anomaly maps of a trained run; nothing where no maps are wanted, nothing is held out, or no method works.
 
     Args:
         context: the trained model.
         dataset: that it was trained on.
         wanted: the test samples whose maps are kept.
         ready: what is known already.
+        parts: makes each method, and what is known of the test set, of which each may fail.
     """
     config = context.config
     if not config.get("maps", ()) or dataset.heldout is None or dataset.heldout.pictures is None:
         return Localized()
     logging.info("anomaly maps: comparing %s on made-up defects", ", ".join(config.maps))
-    statistics = {name: maps.fit(name, context, dataset.train.pictures) for name in config.maps}
-    made = {name: maps.make(name, context, statistics[name]) for name in config.maps}
     splits = {"heldout": dataset.heldout, "changed": dataset.changed, "defects": dataset.defects}
     pictures = {split: of.pictures for split, of in splits.items() if of and of.pictures}
-    drawn = {
-        name: ready.maps
-        if ready
-        else {split: list(_with_progress(method, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
-        for name, method in made.items()
+    methods = {
+        name: found
+        for name in config.maps
+        if (found := parts.make(f"map: {name}", partial(_method, name, context, dataset, pictures, ready), None))
     }
-    candidates = {name: _figures(of, pictures) for name, of in drawn.items()}
-    chosen = metrics.best({name: merit(found) for name, found in candidates.items()})
-    largest = {split: _largest(of) for split, of in drawn[chosen].items()}
-    ordinary = float(np.median(np.concatenate([found.ravel() for found in drawn[chosen]["heldout"]])))
-    tied = ready.rounding if ready else _rounding(context, made[chosen], pictures["heldout"], largest["heldout"])
+    if not methods:
+        return Localized()
+    merits = {name: merit(of.figures) for name, of in methods.items() if of.figures}
+    name = metrics.best(merits) if merits else next(iter(methods))
+    chosen = methods[name]
+    largest = {split: _largest(of) for split, of in chosen.drawn.items()}
+    ordinary = float(np.median(np.concatenate([found.ravel() for found in chosen.drawn["heldout"]])))
+    size = float(np.abs(largest["heldout"]).max())
+    tied = ready.rounding if ready else rounding.of_maps(context, chosen.draw, pictures["heldout"], size)
     threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha, tied)
-    for name, of in drawn.items():
-        candidates[name] |= _next_day_flagged(of, config.alpha, tied if name == chosen else 0.0)
-    result = {"method": chosen, "candidates": candidates, "threshold": threshold, "rounding": tied}
+    candidates = {
+        other: of.figures | _next_day_flagged(of.drawn, config.alpha, tied if other == name else 0.0)
+        for other, of in methods.items()
+    }
+    result = {"method": name, "candidates": candidates, "threshold": threshold, "rounding": tied}
     result |= {"ordinary": ordinary, "test": None}
     if dataset.test is None:
-        shown = drawn[chosen]["defects"][: min(config.overlays, EXAMPLES)]
-        return Localized(result, largest, statistics[chosen], dataset.defects, dict(enumerate(shown)))
-    found = list(_with_progress(made[chosen], dataset.test.pictures, "maps"))
-    figures = measure(found, _masks(dataset.test.pictures))
+        shown = chosen.drawn.get("defects", [])[: min(config.overlays, EXAMPLES)]
+        return Localized(result, largest, chosen.statistics, dataset.defects, dict(enumerate(shown)))
+    steps = _with_progress(chosen.draw, dataset.test.pictures, "maps")
+    found = parts.make("maps of the test set", lambda: list(steps), None)
+    if found is None:
+        return Localized(result, largest, chosen.statistics)
     largest["test"] = _largest(found)
-    if figures:
-        figures |= image_auc(found, dataset.test.labels)
-        for kind, label in (("normal", 0), ("anomalous", 1)):
-            of_kind = largest["test"][dataset.test.labels == label]
-            figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
+    figures = partial(_test_figures, found, dataset.test, threshold)
+    result["test"] = parts.make("figures: maps of the test set", figures, None)
     kept = {index: found[index] for index in wanted.tolist()}
-    return Localized(result | {"test": figures}, largest, statistics[chosen], dataset.test, kept)
+    return Localized(result, largest, chosen.statistics, dataset.test, kept)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method at work: its maps by split, and its figures on made-up defects."""
+
+    draw: maps.Maps
+    statistics: maps.Statistics
+    drawn: dict[str, list[np.ndarray]]
+    figures: dict[str, float]
+
+
+def _method(
+    name: str, context: maps.Context, dataset: Dataset, pictures: dict[str, Pictures], ready: Ready | None
+) -> _Method:
+    statistics = maps.fit(name, context, dataset.train.pictures)
+    draw = maps.make(name, context, statistics)
+    if ready:
+        drawn = ready.maps
+    else:
+        drawn = {split: list(_with_progress(draw, of, f"maps: {name}, {split}")) for split, of in pictures.items()}
+    return _Method(draw, statistics, drawn, _figures(drawn, pictures))
+
+
+def _test_figures(found: list[np.ndarray], test: Split, threshold: float) -> dict[str, float] | None:
+    figures = measure(found, _masks(test.pictures))
+    if not figures:
+        return None
+    figures |= image_auc(found, test.labels)
+    for kind, label in (("normal", 0), ("anomalous", 1)):
+        of_kind = _largest(found)[test.labels == label]
+        figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
+    return figures
 
 
 def merit(candidate: dict[str, float]) -> float:
@@ -109,7 +153,9 @@ def merit(candidate: dict[str, float]) -> float:
 
 
 def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures]) -> dict[str, float]:
-    """A method's figures on made-up defects, from its maps by split."""
+    """A method's figures on made-up defects, from its maps by split; none where there are no such defects."""
+    if "defects" not in drawn:
+        return {}
     good = "changed" if "changed" in drawn else "heldout"
     found = drawn[good] + drawn["defects"]
     labels = np.repeat([0, 1], [len(drawn[good]), len(drawn["defects"])])
@@ -123,10 +169,6 @@ def _next_day_flagged(drawn: dict[str, list[np.ndarray]], alpha: float, rounding
         return {}
     threshold, _ = thresholds.conformal_threshold(_largest(drawn["heldout"]), alpha, rounding)
     return {"changed_flagged": float((_largest(drawn["changed"]) > threshold).mean())}
-
-
-def _rounding(context: maps.Context, method: maps.Maps, pictures: Pictures, largest: np.ndarray) -> float:
-    return rounding.of_maps(context, method, pictures, float(np.abs(largest).max()))
 
 
 def _masks(pictures: Pictures) -> list[np.ndarray | None]:

@@ -267,4 +267,4 @@ def _real_cells(sizes: np.ndarray, shape: tuple[int, ...], first: float, step: f
 
 
 def _cells_within(pixels: int, first: float, step: float) -> int:
-    return int((pixels - 1 - first) // step) + 1
+    return max(int((pixels - 1 - first) // step) + 1, 1)

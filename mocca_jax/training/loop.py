@@ -99,7 +99,7 @@ def run(step: Callable, state: Any, progress: Progress, plan: Plan) -> Any:
         for epoch in range(done // steps, plan.epochs):
             order = batching.epoch_order(len(plan.train), plan.config.seed, plan.stage_index, epoch, plan.train.draws)
             for batch in batching.batches(plan.train, order, batch_size, padded, done % steps, rows):
-                state, metrics = step(state, *parallel.shard((batch.image, batch.mask), plan.mesh))
+                state, metrics = step(state, *parallel.shard((batch.with_copies(), batch.mask), plan.mesh))
                 done += 1
                 reader.push(done - 1, batch.units, metrics)
                 plan.on_first_step()
