@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Tests compile much and compute little: code is made quickly, here and in the processes they start.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
 
 import jax
 import numpy as np
