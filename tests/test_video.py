@@ -17,6 +17,7 @@ from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
 from mocca_jax.method import hypersphere
 from mocca_jax.models import heads
+from mocca_jax.outputs import table
 from mocca_jax.training import step as train
 from tests.test_video_data import save_frames, small
 
@@ -72,6 +73,7 @@ def test_a_whole_run_on_videos_writes_frame_scores_and_their_table(tmp_path):
     lines = (tmp_path / "run/scores.csv").read_text().splitlines()
     assert lines[0] == "sample,label,score,layer1,layer5,one_class,reconstruction,p_value"
     assert len(lines) == 1 + 3 * moving.FRAMES
+    assert result["samples"]["heldout_videos"] == 1 and "That is no promise" in table.text(result)
 
 
 def test_videos_without_labels_get_scores_and_no_metrics(tmp_path):

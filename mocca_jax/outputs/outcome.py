@@ -61,6 +61,7 @@ def compose(
         "samples": {
             "train": len(dataset.train),
             "heldout": len(heldout.combined) if heldout else 0,
+            "heldout_videos": len(dataset.heldout.timeline.videos) if heldout and dataset.heldout.timeline else 0,
             "normal": int((truth == 0).sum()),
             "anomalous": int((truth == 1).sum()),
         },

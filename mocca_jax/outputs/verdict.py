@@ -65,6 +65,13 @@ def threshold(result: dict[str, Any]) -> list[str]:
             f"average over runs about {promised:.1%} of good {of} are flagged; for the CV+ of Barber et al. (2021), "
             f"which it follows, at most {min(2 * promised, 1):.1%} is guaranteed."
         )
+    elif videos := result["samples"].get("heldout_videos"):
+        return [
+            f"Threshold {found['threshold']:.4g}, above {1 - promised:.1%} of the {count} frames of {videos} held-out "
+            "video(s). That is no promise: the frames of one video are alike, and those of another may be flagged far "
+            "more often.",
+            *_flagged_on_test(found, of),
+        ]
     else:
         said = (
             f"Threshold {found['threshold']:.4g}, from {count} held-out normal samples alone: at most {promised:.1%} "
@@ -76,9 +83,7 @@ def threshold(result: dict[str, Any]) -> list[str]:
             f"{found['alpha']:.1%} was asked for, but {count} {of} allow no less than {promised:.1%}: that takes "
             f"{math.ceil(1 / found['alpha']) - 1} {'in all' if result.get('statistics') else 'held out'}."
         )
-    names = {"normal": "good", "anomalous": "anomalous"}
-    flagged = [f"{found[f'{k}_flagged']:.1%} of the {said}" for k, said in names.items() if f"{k}_flagged" in found]
-    lines += [f"On the test set it flags {' and '.join(flagged)} {of}."] if flagged else []
+    lines += _flagged_on_test(found, of)
     next_day = _next_day_flagged(result)
     if next_day is not None:
         lines.append(
@@ -151,6 +156,12 @@ def kinds(result: dict[str, Any]) -> str | None:
     for name in sorted(found, key=found.get, reverse=True):
         said.setdefault(sight(found[name]), []).append(f"{name} {found[name]:.2f}")
     return "Made-up defects by kind, AUC: " + "; ".join(f"{how} {', '.join(of)}" for how, of in said.items()) + "."
+
+
+def _flagged_on_test(found: dict[str, Any], of: str) -> list[str]:
+    names = {"normal": "good", "anomalous": "anomalous"}
+    flagged = [f"{found[f'{k}_flagged']:.1%} of the {said}" for k, said in names.items() if f"{k}_flagged" in found]
+    return [f"On the test set it flags {' and '.join(flagged)} {of}."] if flagged else []
 
 
 def _words(result: dict[str, Any]) -> tuple[str, str]:
