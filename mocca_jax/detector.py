@@ -209,11 +209,7 @@ class Detector:
                 "heldout_fraction > 0"
             )
         sizes = np.array([raw.shape[:2] for raw in raws])
-        canvas = sizes.max(0)
-        if self.inputs.fit == "canvas":  # rounded up, so that few sizes are compiled
-            step = self.inputs.patch or 64
-            canvas = -(-canvas // step) * step
-        return list(self._maps(Pictures(np.stack([mirrored(raw, canvas) for raw in raws]), sizes)))
+        return list(self._maps(Pictures(np.stack([mirrored(raw, sizes.max(0)) for raw in raws]), sizes)))
 
     def view(self, picture: Any) -> np.ndarray:
         """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
