@@ -30,7 +30,13 @@ from mocca_jax.scoring import evaluate, maps
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.scorer import Scorer
 
-BY = ("score", "map")
+BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
+
+
+NOTHING_HELD_OUT = (
+    "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train with "
+    "heldout_fraction > 0, which runs on folders and videos have."
+)
 
 
 class Detector:
@@ -42,21 +48,9 @@ class Detector:
     """
 
     def __init__(self, content: bundle.Content, by: str | None = None, alpha: float | None = None):
-        by = by or content.by
-        if by not in BY:
-            raise UserError(f"by = {by!r}: it is one of {', '.join(map(repr, BY))}")
-        if by == "map" and content.map_heldout is None:
-            raise UserError("by = 'map': this run made no anomaly maps; leave it out")
-        self.content, self.by = content, by
+        self.content, self._given = content, {"content": content, "by": by, "alpha": alpha}
         self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
-        decisive = content.map_heldout if by == "map" else content.heldout
-        self.calibration = None
-        if decisive is not None:
-            rounding = content.rounding.get(by, 0.0)
-            self.calibration = Calibration(decisive, self.config.alpha, rounding)
-            if alpha is not None:
-                self._decided(np.zeros(1), alpha)  # raises where too few are held out
-                self.calibration = Calibration(decisive, alpha, rounding)
+        self._decide(by, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
         self._maps = self._map_method() if self.map_scale else None
 
@@ -78,7 +72,8 @@ class Detector:
                 few samples were held out for this alpha.
         """
         content = bundle.load(Path(run))
-        if formulation:
+        if formulation is not None:
+            _check("formulation", formulation, FORMULATIONS)
             content.config.formulation = formulation
         return cls(content, by, alpha)
 
@@ -112,6 +107,41 @@ class Detector:
         """At most this share of good pictures is flagged: the config's, or the smallest that as many held-out ones
         allow; None where nothing was held out."""
         return self.calibration.alpha if self.calibration else None
+
+    @property
+    def threshold(self) -> float | None:
+        """Of what decides: what lies above it is anomalous at `alpha`; None where nothing was held out."""
+        return self.calibration.threshold if self.calibration else None
+
+    def __repr__(self) -> str:
+        if not self.calibration:
+            return f"Detector({self.description!r}; no threshold: nothing was held out)"
+        decides = f"the {self.by} decides, threshold {self.threshold:.6g}, alpha {self.alpha:.4g}"
+        return f"Detector({self.description!r}; {decides})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and what is pickled, is what `save` writes."""
+        return _unpacked, (bundle.dumps(self.content), self._given["by"], self._given["alpha"])
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """scikit-learn's convention: what the detector was made of."""
+        del deep  # none of it has parameters of its own
+        return dict(self._given)
+
+    def set_params(self, **params: Any) -> "Detector":
+        """scikit-learn's convention: changes what `get_params` names, and returns the detector.
+
+        Raises:
+            UserError: there is no such parameter, or its value is refused; nothing is changed then.
+        """
+        for name in params:
+            _check("parameter", name, tuple(self._given))
+        given = self._given | params
+        if given["content"] is not self.content:
+            vars(self).update(vars(Detector(**given)))
+        self._decide(given["by"], given["alpha"])
+        self._given = given
+        return self
 
     def save(self, path: str | Path) -> None:
         """Writes everything to one file, which `load` reads.
@@ -168,7 +198,7 @@ class Detector:
         Raises:
             UserError: as `p_value`; or alpha is too small for the number of held-out pictures.
         """
-        return self._decided(self.score(pictures), alpha)
+        return _decided(self._calibrated(), self.score(pictures), alpha)
 
     def examine(self, pictures: Any) -> Findings:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
@@ -190,7 +220,7 @@ class Detector:
         """What follows from scores."""
         if self.calibration is None:
             return Findings(found.combined, found.layers, None, None)
-        decided = self._decided(found.combined, None)
+        decided = self.calibration.is_anomalous(found.combined)
         return Findings(found.combined, found.layers, self.calibration.p_values(found.combined), decided)
 
     def anomaly_map(self, pictures: Any) -> list[np.ndarray]:
@@ -209,11 +239,7 @@ class Detector:
                 "heldout_fraction > 0"
             )
         sizes = np.array([raw.shape[:2] for raw in raws])
-        canvas = sizes.max(0)
-        if self.inputs.fit == "canvas":  # rounded up, so that few sizes are compiled
-            step = self.inputs.patch or 64
-            canvas = -(-canvas // step) * step
-        return list(self._maps(Pictures(np.stack([mirrored(raw, canvas) for raw in raws]), sizes)))
+        return list(self._maps(Pictures(np.stack([mirrored(raw, sizes.max(0)) for raw in raws]), sizes)))
 
     def view(self, picture: Any) -> np.ndarray:
         """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
@@ -231,20 +257,44 @@ class Detector:
         """What scikit-learn's outlier detectors return from `predict`: -1 = anomalous, +1 = normal."""
         return np.where(self.predict(pictures), -1, 1)
 
+    def _decide(self, by: str | None, alpha: float | None) -> None:
+        content, by = self.content, self.content.by if by is None else by
+        _check("by", by, BY)
+        if by == "map" and content.map_heldout is None:
+            raise UserError("by = 'map': this run made no anomaly maps; leave it out")
+        decisive = content.map_heldout if by == "map" else content.heldout
+        calibration = None
+        if decisive is not None:
+            rounding = content.rounding.get(by, 0.0)
+            calibration = Calibration(decisive, content.config.alpha, rounding)
+            if alpha is not None:
+                _decided(calibration, np.zeros(1), alpha)  # raises where too few are held out
+                calibration = Calibration(decisive, alpha, rounding)
+        elif alpha is not None:
+            raise UserError(f"alpha = {alpha!r}: {NOTHING_HELD_OUT}")
+        self.by, self.calibration = by, calibration
+
     def _map_method(self) -> maps.Maps:
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
         return maps.make(self.map_scale.method, context, self.content.map_statistics)
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
-            raise UserError(
-                "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train "
-                "with heldout_fraction > 0, which runs on folders and videos have."
-            )
+            raise UserError(NOTHING_HELD_OUT)
         return self.calibration
 
-    def _decided(self, scores: np.ndarray, alpha: float | None) -> np.ndarray:
-        try:
-            return self._calibrated().is_anomalous(scores, alpha)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+
+def _decided(calibration: Calibration, scores: np.ndarray, alpha: float | None) -> np.ndarray:
+    try:
+        return calibration.is_anomalous(scores, alpha)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check(what: str, value: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise UserError(f"{what} = {value!r}: it is one of {', '.join(map(repr, known))}")
+
+
+def _unpacked(file: bytes, by: str | None, alpha: float | None) -> Detector:
+    return Detector(bundle.loads(file), by, alpha)

@@ -10,6 +10,7 @@ from scipy import ndimage
 from mocca_jax import data as datasets
 from mocca_jax import models, pipeline
 from mocca_jax.data import masks
+from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.method import metrics
@@ -153,6 +154,20 @@ def test_maps_have_their_pictures_sizes_whatever_the_devices(double, parts, kind
     for one, two in zip(*found, strict=True):
         assert one.dtype == two.dtype == np.float64
         np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-11 * np.abs(one).max())
+
+
+@pytest.mark.parametrize("name", ["features", "patches", "gradient"])
+def test_a_map_of_a_texture_hangs_on_no_other_picture_of_another_size(parts, rng, name):  # noqa: F811
+    of, dataset = context(tiny(parts, "texture"), parallel.make_mesh())
+    draw = method(name, of, dataset)
+    sizes = np.array([(32, 37), (90, 32), (16, 16), (32, 64)])
+    raws = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    whole = np.stack([mirrored(raw, sizes.max(0)) for raw in raws])
+    together = list(draw(Pictures(whole, sizes)))
+    for raw, size, values in zip(raws, sizes, together, strict=True):
+        (alone,) = draw(Pictures(raw[None], size[None]))
+        assert alone.shape == tuple(size)
+        np.testing.assert_allclose(alone, values, rtol=1e-4, atol=1e-5 * np.abs(values).max())
 
 
 def test_the_map_of_features_is_high_where_a_picture_was_changed(parts):  # noqa: F811

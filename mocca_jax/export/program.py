@@ -107,7 +107,8 @@ def _map(detector, weights: Any, raw: jax.Array) -> jax.Array:
         empty = jnp.zeros((raw.shape[0], rows, columns))
         found = jax.lax.scan(add, empty, jnp.asarray(corners, jnp.int32))[0] / count
     else:
-        found = values(raw)
+        more = maps.canvas(np.array([rows, columns]), detector.inputs) - (rows, columns)
+        found = values(jnp.pad(raw, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), "symmetric"))[:, :rows, :columns]
     down, across = (_smoothing(size) for size in (rows, columns))
     return jnp.einsum("ij,bjk,lk->bil", down, found, across)
 

@@ -7,6 +7,8 @@ score counts as at least as anomalous. All that decides goes through `reach`, so
 `p_value <= alpha` are one and the same.
 """
 
+from typing import Any
+
 import numpy as np
 
 
@@ -63,11 +65,21 @@ def conformal_threshold(heldout: np.ndarray, alpha: float, rounding: float = 0.0
         (3.5, 0.25)
     """
     count = len(heldout)
-    if count == 0 or not 0 < alpha < 1:
+    if count == 0 or not is_share(alpha):
         raise ValueError(f"a threshold needs held-out scores and alpha in (0, 1), got {count} and {alpha}")
     rank = int(np.ceil((count + 1) * (1 - alpha) - 1e-9))
     rank = min(max(rank, 1), count)
     return float(reach(heldout, rounding)[rank - 1]), (count + 1 - rank) / (count + 1)
+
+
+def is_share(alpha: Any) -> bool:
+    """Whether it is a number between 0 and 1, ends excluded.
+
+    Example:
+        >>> [is_share(alpha) for alpha in (0.05, 0, 1.0, float("nan"), True, "0.05", None)]
+        [True, False, False, False, False, False, False]
+    """
+    return isinstance(alpha, float | np.floating) and bool(0 < alpha < 1)
 
 
 def needed(alpha: float) -> int:
@@ -107,8 +119,8 @@ class Calibration:
             ValueError: alpha is not in (0, 1), or too small for the number of held-out samples.
         """
         alpha = self.alpha if alpha is None else alpha
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha = {alpha}: it is a share of good samples, above 0 and below 1")
+        if not is_share(alpha):
+            raise ValueError(f"alpha = {alpha!r}: it is a share of good samples, a number above 0 and below 1")
         count = len(self.heldout)
         if count < needed(alpha):
             raise ValueError(

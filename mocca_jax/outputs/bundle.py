@@ -8,7 +8,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import flax.traverse_util
 import jax
@@ -24,6 +24,7 @@ from mocca_jax.files import archives, whole
 from mocca_jax.method import normal_features, places
 from mocca_jax.outputs import results
 from mocca_jax.scoring import placed
+from mocca_jax.training import parallel
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.step import TrainState
 
@@ -90,7 +91,20 @@ def load(run: Path) -> Content:
     path = run if run.suffix == ".npz" else run / FILE
     if not path.is_file():
         raise UserError(_no_detector(run))
-    manifest, arrays = read(path)
+    return _content(path, *read(path))
+
+
+def loads(file: bytes) -> Content:
+    """What `dumps` wrote.
+
+    Raises:
+        UserError: it is damaged or of another version.
+    """
+    return _content("the detector", *_read(io.BytesIO(file), "the detector"))
+
+
+def _content(what: Path | str, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Content:
+    parallel.check_process()
     tree = flax.traverse_util.unflatten_dict(arrays, sep="/")
     try:
         config = configs.from_dict(manifest["config"])
@@ -111,7 +125,7 @@ def load(run: Path) -> Content:
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
-            f"{path} was written by mocca_jax {manifest.get('version')}; this is {mocca_jax.__version__}, which "
+            f"{what} was written by mocca_jax {manifest.get('version')}; this is {mocca_jax.__version__}, which "
             f"cannot use it ({error}). Install that version, or train again."
         ) from error
 
@@ -123,6 +137,11 @@ def save(path: Path, content: Content) -> None:
         UserError: it could not be written; what was there before is untouched.
     """
     write(path, *contents(content))
+
+
+def dumps(content: Content) -> bytes:
+    """What `save` writes."""
+    return _packed_file(*contents(content))
 
 
 def digest(content: Content) -> str:
@@ -165,10 +184,14 @@ def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -
     Raises:
         UserError: it could not be written; what was there before is untouched.
     """
+    whole.write_whole(path, _packed_file(manifest, arrays))
+
+
+def _packed_file(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
     text = json.dumps({"format": FORMAT, "arrays": describe(arrays), **manifest}, sort_keys=True)
     held = io.BytesIO()
     np.savez(held, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-    whole.write_whole(path, held.getvalue())
+    return held.getvalue()
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -177,20 +200,24 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         UserError: the file is damaged, or of a newer format.
     """
+    return _read(path, path)
+
+
+def _read(file: Path | BinaryIO, what: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        arrays = archives.arrays(path)
+        arrays = archives.arrays(file)
         manifest = json.loads(arrays.pop(MANIFEST).tobytes())
         found = manifest["format"], manifest["arrays"]
         same = found[0] != FORMAT or found[1] == describe(arrays)
     except Exception as error:  # zip, numpy and JSON each have their own exceptions for damaged files
         raise UserError(
-            f"{path} is no whole model file ({type(error).__name__}: {error}). Take it from a copy, or remove it and "
+            f"{what} is no whole model file ({type(error).__name__}: {error}). Take it from a copy, or remove it and "
             "give the training command of its run again, which makes it anew from the checkpoints."
         ) from error
     if found[0] != FORMAT:
-        raise UserError(f"{path} has format {found[0]}; this version of mocca_jax reads format {FORMAT}.")
+        raise UserError(f"{what} has format {found[0]}; this version of mocca_jax reads format {FORMAT}.")
     if not same:
-        raise UserError(f"{path} is damaged: an array differs from its recorded checksum. Take it from a copy.")
+        raise UserError(f"{what} is damaged: an array differs from its recorded checksum. Take it from a copy.")
     return manifest, arrays
 
 

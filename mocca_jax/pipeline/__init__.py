@@ -53,6 +53,7 @@ def run(
         UserError: something the user can mend.
         interrupts.Interrupted: a signal came; the run was saved.
     """
+    parallel.check_process()
     workdir = Path(workdir)
     configs.check(config)
     finished = folders.finished_result(config, workdir)

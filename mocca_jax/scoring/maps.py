@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from mocca_jax import console, models
 from mocca_jax.data import batching, views
-from mocca_jax.data.inputs import Inputs
+from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import normal_features
 from mocca_jax.models import layer_name
@@ -147,9 +147,12 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
             rows = np.arange(start, min(start + (1 if of_patches else size), len(pictures)))
             raw = pictures.images[rows]
             if not of_patches:
-                for row, found in zip(rows, _in_batches(compiled, held, raw, size, mesh), strict=True):
-                    height, width = pictures.sizes[row]
-                    yield smoothed(found[:height, :width])
+                chosen = pictures.sizes[rows]
+                whole: dict[int, np.ndarray] = {}
+                for members, batch in _by_canvas(raw, chosen, context.inputs):
+                    whole |= zip(members.tolist(), _in_batches(compiled, held, batch, size, mesh), strict=True)
+                for index, (height, width) in enumerate(chosen):
+                    yield smoothed(whole[index][:height, :width])
                 continue
             corners = views.patch_corners(pictures.sizes[rows], side, stride)
             units = views.Patches(raw, corners, side)[np.arange(len(corners))]
@@ -163,6 +166,23 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
             yield smoothed((total / count).astype(found.dtype))
 
     return maps
+
+
+def canvas(sizes: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Rows and columns `[..., 2]` that the network sees of pictures of these sizes: few, and each picture's own.
+
+    What lies beyond the picture is its mirror image, whatever other pictures there are.
+    """
+    return -(-sizes // inputs.patch) * inputs.patch if inputs.fit == "canvas" else sizes
+
+
+def _by_canvas(raw: np.ndarray, sizes: np.ndarray, inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which of the pictures have a canvas of one size, and these pictures on it."""
+    wanted = canvas(sizes, inputs)
+    for sides in np.unique(wanted, axis=0):
+        members = np.flatnonzero((wanted == sides).all(1))
+        own = zip(raw[members], sizes[members], strict=True)
+        yield members, np.stack([mirrored(pixels[:height, :width], sides) for pixels, (height, width) in own])
 
 
 def patch_stride(name: str, context: Context) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,8 +24,14 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Catches the first signal as a request; a second one acts as usual."""
+    """Catches the first signal as a request; a second one acts as usual.
+
+    Only the main thread of a program can catch signals: elsewhere they act as usual.
+    """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
 
     def note(signum, frame):
         request.signum = signum

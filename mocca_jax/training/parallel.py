@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax._src import xla_bridge  # JAX has no public question for whether its devices have been started
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -26,6 +27,27 @@ AXIS = "data"
 MAX_CPU_DEVICES = 4
 LOST_AFTER = 30  # seconds without a sign of life before a host is given up
 WAIT_AT_END = 24 * 3600  # seconds that the other hosts wait for the one that writes
+
+_forked_too_late = False  # whether this process was forked from one that had started JAX's devices
+
+
+def _note_fork() -> None:
+    global _forked_too_late
+    _forked_too_late = xla_bridge.backends_are_initialized()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def check_process() -> None:
+    """Raises `UserError` in a process that was forked after JAX's devices were started, where computing would hang."""
+    if _forked_too_late:
+        raise UserError(
+            "this process was forked from one that had used JAX, whose threads are not copied with it: it would wait "
+            "for ever. Start processes with the start method 'spawn' or 'forkserver', such as "
+            "multiprocessing.get_context('spawn'), and load the detector there."
+        )
 
 
 def configure(cpu_devices: int, cache_dir: str | None) -> None:
@@ -103,11 +125,13 @@ def check_same_on_all_hosts(value: int, what: str) -> None:
 
 def make_mesh(most: int | None = None) -> Mesh:
     """All devices of all hosts, or the first `most`, along the axis `data`; a host's are neighbours."""
+    check_process()
     return Mesh(np.array(sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[:most]), (AXIS,))
 
 
 def own_mesh(most: int | None = None) -> Mesh:
     """As `make_mesh`, of this host's devices."""
+    check_process()
     return Mesh(np.array(jax.local_devices()[:most]), (AXIS,))
 
 
@@ -161,6 +185,7 @@ def _whole(x: Any) -> Any:
 
 
 def _place(tree: Any, sharding: NamedSharding) -> Any:
+    check_process()
     return jax.tree.map(lambda x: jax.device_put(x, sharding, may_alias=False), tree)
 
 
