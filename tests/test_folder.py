@@ -1,4 +1,4 @@
-"""Folders of images: layout, decoding, splits, views, augmentation, the check command."""
+"""Folders of images: layout, decoding, splits, views, augmentation."""
 
 import os
 import subprocess
@@ -12,7 +12,6 @@ from PIL import Image
 
 from mocca_jax import config as configs
 from mocca_jax import data, pipeline
-from mocca_jax.commands import check
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import mvtec as mvtec_config
 from mocca_jax.data import augment, decoder, layout, views
@@ -187,24 +186,6 @@ def test_augmentation_is_fresh_for_every_key_and_stays_in_range(rng):
     assert (crops[0] != crops[2]).any()
     scaled = Inputs((16, 16, 3), "symmetric").preprocess(crops[0])
     assert scaled.dtype == jnp.float32 and float(scaled.min()) >= -1 and float(scaled.max()) <= 1
-
-
-def test_check_names_every_kind_of_problem(parts):
-    (parts / "train/good/empty.png").write_bytes(b"")
-    (parts / "test/scratch/copy.png").write_bytes((parts / "train/good/Teil 1ä.png").read_bytes())
-    save(parts / "ground_truth/scratch/lonely_mask.png", (40, 40))
-    save(parts / "ground_truth/scratch/b_mask.png", (20, 40))
-    (parts / "train/good/notes.txt").write_text("x")
-    text, problems = check.report(parts)
-    assert problems == 6
-    for line in ("empty.png: it is empty", "copy.png = train/good/Teil 1ä.png", "lonely_mask", "notes.txt", "40x20, "):
-        assert line in text
-
-
-def test_check_of_a_sound_folder_counts_and_finds_nothing(parts):
-    text, problems = check.report(parts)
-    assert problems == 0
-    assert "train/good: 12 images" in text and "test, anomalous: 1" in text and "no problems" in text
 
 
 def test_symbolic_links_in_a_loop_end(parts):

@@ -19,7 +19,7 @@ COMMANDS = {
     "export": "write a finished run as one file that runs without mocca_jax",
     "report": "write the page of a finished run anew",
     "film": "draw a test video of a finished run with its scores",
-    "check": "look through a folder of pictures before training on it",
+    "check": "look through a folder of pictures or videos before training on it",
     "background": "keep only what moves in a folder of videos",
     "example": "draw a folder of made-up parts to try things on",
     "config": "list the configs, and explain every field of one",

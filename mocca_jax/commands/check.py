@@ -1,113 +1,130 @@
-"""Command: look through a folder of images before training on it.
+"""Command: look through a folder of pictures or videos before training on it.
 
     mocca check my_parts
+    mocca check my_parts --alpha=0.01
+    mocca check my_videos
 
-Prints what is there, then every problem with a line on how to mend it. Exit code 1 when there are problems.
+Prints what is there, then every problem with a line on how to mend it, and notes of what is worth knowing. Exit code 1
+when there are problems, 0 when there are none, or notes alone.
 """
 
 import collections
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
 
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
-from mocca_jax.data import decoder, layout
-from mocca_jax.data.decoder import Facts
+from mocca_jax.commands.train import holds_films
+from mocca_jax.config import files, typed
+from mocca_jax.data import films, layout, video_layout
+from mocca_jax.data.findings import Finding, copies, masks, pictures, unused, videos
+from mocca_jax.data.findings.pictures import Pictures
+from mocca_jax.data.findings.videos import VideoLook
 
-SHOWN = 10
+SIZES = 3  # that a row shows
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
     takes.add_argument("folder", type=Path, help="laid out as for training")
+    takes.add_argument("--alpha", help="share of good pictures that may be flagged (default: as config folder says)")
+    takes.add_argument("--depth", help="bits that count in pictures of more than 8, as for training")
     options = begin(takes, arguments)
     with plain_errors():
-        text, problems = report(options.folder)
+        fields = {name: getattr(options, name) for name in ("alpha", "depth")}
+        text, problems = report(options.folder, **{name: value for name, value in fields.items() if value is not None})
     print(text)
     sys.exit(1 if problems else 0)
 
 
-def report(folder: Path) -> tuple[str, int]:
+def report(folder: Path, **fields: str) -> tuple[str, int]:
     """The text for a terminal and the number of problems.
 
+    Args:
+        folder: of pictures or of videos, told apart as `mocca train` does.
+        fields: `alpha` and `depth` as they are typed.
+
     Raises:
-        UserError: no such folder, or nothing to train on.
+        UserError: no such folder, nothing in it to train on, or a field that cannot be.
     """
+    config = files.load("folder")
+    for name, value in fields.items():
+        typed.set_field(config, name, value)
+    rows, found = _of_videos(folder) if folder.is_dir() and holds_films(folder) else _of_pictures(folder, config)
+    found = [finding for finding in found if finding.names]
+    problems = sum(not finding.note for finding in found)
+    end = f"{problems} kind(s) of problem" if problems else "no problems"
+    notes = f", {len(found) - problems} note(s)" if len(found) > problems else ""
+    told = [f"\n{finding}" for finding in sorted(found, key=lambda finding: finding.note)]
+    return "\n".join([*rows, *told, f"\n{end}{notes}"]), problems
+
+
+def _of_pictures(folder: Path, config: ConfigDict) -> tuple[list[str], list[Finding]]:
     found = layout.scan(folder)
-    masks = [m for m in found.masks if m]
-    files = [*found.train, *found.test, *masks]
-    with ThreadPoolExecutor() as pool:
-        seen = console.steps(pool.map(decoder.facts, files), "looking at images", len(files), "files")
-        looked = dict(zip(files, seen, strict=True))
-    test = {"normal": 0, "anomalous": 1}
-    rows = {"train/good": found.train}
-    for name, label in test.items():
-        rows[f"test, {name}"] = [f for f, of in zip(found.test, found.labels, strict=True) if of == label]
-    lines = [_row(name, [looked[f] for f in of]) for name, of in rows.items()] + [f"masks: {len(masks)}"]
-    problems = _problems(found, looked)
-    for what, mend, names in problems:
-        more = [f"... and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-        lines += [f"\n{len(names)} {what}. {mend}", *(f"  {n}" for n in [*names[:SHOWN], *more])]
-    lines.append("\nno problems" if not problems else f"\n{len(problems)} kind(s) of problem")
-    return "\n".join(lines), len(problems)
+    labels = {mask: label for mask, label in zip(found.masks, found.labels, strict=True) if mask}
+    paths = [*found.train, *found.test]
+    of = Pictures(found, _looked(lambda path: pictures.look(path, config.depth), paths, "looking at pictures", "files"))
+    of_masks = _looked(lambda path: masks.look(path, labels[path]), list(labels), "looking at masks", "files")
+    split = [("train/good", found.train)] + [
+        (name, [path for path, of_it in zip(found.test, found.labels, strict=True) if of_it == label])
+        for label, name in enumerate(("test, normal", "test, anomalous"))
+    ]
+    rows = [_row(name, [of.looks[path].facts for path in paths]) for name, paths in split] + [f"masks: {len(labels)}"]
+    return rows, [
+        *pictures.find(of, config.alpha, config.resize, config.depth),
+        *copies.find(of, config.depth),
+        *masks.find(of, of_masks, config.resize),
+        *unused(found.unused, found.name),
+    ]
 
 
-def _sides(of: Facts) -> str:
-    rows, columns = of.size
-    return f"{columns}x{rows}"
+def _of_videos(folder: Path) -> tuple[list[str], list[Finding]]:
+    config = files.load("video")
+    found = video_layout.find(folder, config.layout, config.foreground)
+    every = [*found.train, *found.test]
+    if any(isinstance(video.source, Path) for video in every):
+        films.opencv()  # raises where it is missing
+    looks = _each(lambda video: videos.look(folder, video), every, "looking at videos", "videos")
+    train, test = looks[: len(found.train)], looks[len(found.train) :]
+    rows = [_video_row(name, of) for name, of in (("train", train), ("test", test))] + [f"layout: {found.layout}"]
+    return rows, videos.find(found, folder, train, test, config.clip_length)
 
 
-def _row(name: str, looked: list[Facts]) -> str:
+def _looked(look: Callable[[T], R], paths: Sequence[T], what: str, unit: str) -> dict[T, R]:
+    return dict(zip(paths, _each(look, paths, what, unit), strict=True))
+
+
+def _each(look: Callable[[T], R], items: Sequence[T], what: str, unit: str) -> list[R]:
+    """`look` of each, in threads, with signs of life."""
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # more threads inside threads only wait for each other
+        return list(console.steps(pool.map(look, items), what, len(items), unit))
+
+
+def _row(name: str, looked: Sequence[Any]) -> str:
     good = [of for of in looked if not of.fault]
     if not good:
         return f"{name}: {len(looked)}"
-    sizes = collections.Counter(of.size for of in good)
-    text = ", ".join(f"{w}x{h} ({n})" for (h, w), n in sizes.most_common(3)) + (", ..." if len(sizes) > 3 else "")
     modes = ", ".join(f"{mode} ({n})" for mode, n in collections.Counter(of.mode for of in good).most_common())
-    return f"{name}: {len(looked)} images; width x height {text}; channels {modes}"
+    return f"{name}: {len(looked)} images; {_sizes(of.size for of in good)}; channels {modes}"
 
 
-def _problems(found: layout.Layout, looked: dict[Path, Facts]) -> list[tuple[str, str, list[str]]]:
-    """Kind of problem, how to mend it, the files."""
-    digests = {looked[f].digest: f for f in found.train if looked[f].digest}
-    unequal = []
-    for image, mask in zip(found.test, found.masks, strict=True):
-        if mask and not (looked[image].fault or looked[mask].fault) and looked[image].size != looked[mask].size:
-            unequal.append(f"{found.name(mask)}: {_sides(looked[mask])}, its image {_sides(looked[image])}")
-    has_masks = any(found.masks)
-    anomalous = zip(found.test, found.labels, found.masks, strict=True)
-    table = [
-        (
-            "file(s) cannot be read as images",
-            "Restore or remove them, or train with --config.unreadable=skip.",
-            [f"{found.name(f)}: {of.fault}" for f, of in looked.items() if of.fault],
-        ),
-        (
-            "test image(s) are also in train/good",
-            "Remove one of each pair: the test would flatter.",
-            [
-                f"{found.name(f)} = {found.name(digests[looked[f].digest])}"
-                for f in found.test
-                if looked[f].digest in digests
-            ],
-        ),
-        (
-            "anomalous test image(s) have no mask",
-            "Add ground_truth/<defect>/<name>_mask.png; without it the image counts for no pixel figure.",
-            [found.name(f) for f, label, mask in anomalous if has_masks and label == 1 and mask is None],
-        ),
-        (
-            "mask(s) belong to no image",
-            "Rename each to <image>_mask.png in the folder of its defect, or remove it.",
-            [found.name(f) for f in found.stray_masks],
-        ),
-        ("mask(s) have another size than their image", "Save the mask in the image's size.", unequal),
-        (
-            "file(s) are not used",
-            "Move, convert or remove them.",
-            [f"{found.name(of.path)}: {of.reason}" for of in found.unused if of.said],
-        ),
-    ]
-    return [row for row in table if row[2]]
+def _video_row(name: str, looked: Sequence[VideoLook]) -> str:
+    frames = sum(of.frames for of in looked)
+    sizes = [size for of in looked for size in of.sizes.elements()]
+    return f"{name}: {len(looked)} videos, {frames} frames" + (f"; {_sizes(sizes)}" if sizes else "")
+
+
+def _sizes(sizes: Iterable[tuple[int, int]]) -> str:
+    counted = collections.Counter(sizes)
+    shown = ", ".join(f"{columns}x{rows} ({count})" for (rows, columns), count in counted.most_common(SIZES))
+    return f"width x height {shown}" + (", ..." if len(counted) > SIZES else "")

@@ -94,7 +94,7 @@ def wanted(given: argparse.Namespace) -> tuple[ConfigDict, str]:
     """
     folder = Path(given.what).expanduser()
     if folder.is_dir():
-        spec = given.config or ("video" if _holds_films(folder) else "folder")
+        spec = given.config or ("video" if holds_films(folder) else "folder")
         config, name = files.load(spec), folder.resolve().name
         config.data_dir = str(folder)
         named = [given.config] if given.config else []
@@ -120,7 +120,7 @@ def _config(spec: str) -> ConfigDict:
         raise UserError(f"{error}; nor is it a folder") from error
 
 
-def _holds_films(folder: Path) -> bool:
+def holds_films(folder: Path) -> bool:
     """Whether a folder holds videos: films, or frames laid out as ShanghaiTech's or UCSD's; not beside train/good."""
     if any((folder / name).is_dir() for name in ("training/frames", "training/videos", "Train/Train001")):
         return True

@@ -127,20 +127,26 @@ def pages(path: Path) -> int:
         return 0
 
 
-def facts(source: Source) -> Facts:
-    """What is known of a picture; raises nothing, see `Facts.fault`."""
+def facts(source: Source, depth: int = 0) -> Facts:
+    """What is known of a picture; raises nothing, see `Facts.fault`. `depth`: see `picture`."""
+    return looked_at(source, depth)[0]
+
+
+def looked_at(source: Source, depth: int = 0) -> tuple[Facts, Image.Image | None]:
+    """As `facts`, and the `picture`, None where it cannot be read."""
     try:
         found = load(source)
-        pixels = rgb(found)
+        pixels = rgb(found, depth)
     except UserError as error:
-        return Facts(fault=str(error))
+        return Facts(fault=str(error)), None
     deep = found.deep is not None and np.issubdtype(found.deep.dtype, np.integer)
-    return Facts(
+    known = Facts(
         size=(pixels.height, pixels.width),
         mode=found.image.mode,
         bits=int(found.deep.max()).bit_length() if deep else 0,
-        digest=digests.of_values([pixels.size, pixels.tobytes()]),
+        digest=digests.of_values([pixels.size, digests.of_bytes(pixels.tobytes())]),
     )
+    return known, pixels
 
 
 def no_picture(path: Path) -> str:

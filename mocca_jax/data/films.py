@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -31,6 +32,20 @@ def opencv() -> ModuleType:
     return cv2
 
 
+def promised(path: Path) -> int:
+    """How many frames the film's header says there are; 0 where it says nothing or cannot be read."""
+    cv2 = opencv()
+    film = cv2.VideoCapture(str(path))
+    try:
+        return _promised(film)
+    finally:
+        film.release()
+
+
+def _promised(film: Any) -> int:
+    return max(int(film.get(opencv().CAP_PROP_FRAME_COUNT)), 0) if film.isOpened() else 0
+
+
 def frames(path: Path) -> Iterator[Image.Image]:
     """The film's frames as RGB images; a film that ends before its header says is told and read as far as it goes.
 
@@ -40,7 +55,7 @@ def frames(path: Path) -> Iterator[Image.Image]:
     cv2 = opencv()
     film = cv2.VideoCapture(str(path))
     try:
-        promised = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
+        said = _promised(film)
         width, height = (film.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MOST_PIXELS:
             raise UserError(f"{path}: {width:.0f}x{height:.0f} pixels; at most {MOST_PIXELS:,} are decoded")
@@ -57,8 +72,8 @@ def frames(path: Path) -> Iterator[Image.Image]:
         film.release()
     if not count:
         raise UserError(f"{path}: no frame of it can be read. Is it a film, and whole? Remove or replace it.")
-    if count < promised:
-        logging.warning("%s ends after %d of %d frames: is it cut off?", path, count, promised)
+    if count < said:
+        logging.warning("%s ends after %d of %d frames: is it cut off?", path, count, said)
 
 
 def write(path: Path, pictures: Iterable[np.ndarray], frames_per_second: float) -> int:

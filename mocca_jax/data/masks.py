@@ -39,6 +39,11 @@ class Mask:
 
     def doubt(self, anomalous: bool = True) -> str:
         """What makes one doubt that the mask of an image, `anomalous` or good, is meant so; "" where nothing does."""
+        lossy = anomalous and self.form in LOSSY
+        return self.fault(anomalous) or (f"{self.form} is lossy: edges are guessed; save masks as PNG" if lossy else "")
+
+    def fault(self, anomalous: bool = True) -> str:
+        """As `doubt`, where what is marked can hardly be meant so."""
         share = float(self.marked.mean())
         if not anomalous:
             return f"{share:.1%} of a good image is marked" if share else ""
@@ -46,7 +51,7 @@ class Mask:
             return "nothing is marked"
         if share > MOSTLY:
             return "everything is marked" if share == 1 else f"{share:.0%} is marked: is it inverted?"
-        return f"{self.form} is lossy: edges are guessed; save masks as PNG" if self.form in LOSSY else ""
+        return ""
 
 
 def read(source: decoder.Source) -> Mask:
@@ -90,6 +95,11 @@ def reduced(marked: np.ndarray, fitted: tuple[int, int], fit: str) -> np.ndarray
     return out[kept]
 
 
+def fits(shape: tuple[int, int], sides: tuple[int, int]) -> bool:
+    """Whether a mask of this shape belongs to a picture of these sides: the ratio counts, masks are resized."""
+    return abs(shape[1] * sides[0] / (shape[0] * sides[1]) - 1) <= ASPECT_TOLERANCE
+
+
 def check(
     masks: Sequence[Path | None],
     files: Sequence[Path],
@@ -121,7 +131,7 @@ def check(
             faults.append(f"{printable(mask)}: {error}")
             continue
         height, width = found.marked.shape
-        if abs(width * rows / (height * columns) - 1) > ASPECT_TOLERANCE:
+        if not fits(found.marked.shape, (rows, columns)):
             faults.append(f"{printable(mask)} is {width}x{height}, its image {printable(path)} {columns}x{rows}")
         elif doubt := found.doubt(label == 1) or (label == 1 and _cut_off(found.marked, size, fit)):
             doubts.append(f"{printable(mask)}: {doubt}")

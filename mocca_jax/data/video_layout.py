@@ -154,14 +154,24 @@ def _name(path: Path, folder: Path, last: str) -> str:
     return printable(path.relative_to(folder).with_name(last).as_posix())
 
 
-def _tell_gaps(folder: Path, frames: list[Path]) -> None:
+def gaps(frames: Sequence[Path]) -> list[Path]:
+    """The frames of a video, in order, before which some are missing by their numbers.
+
+    Every tenth frame, say, has no gaps. Where most steps differ, the numbers count something else, such as time.
+    """
     numbers = [re.findall(r"[0-9]+", path.stem) for path in frames]
-    if not all(numbers):
-        return
-    last = [int(found[-1]) for found in numbers]
-    gaps = [frames[i] for i in range(1, len(last)) if last[i] != last[i - 1] + 1]
-    if gaps:
-        names = ", ".join(printable(path.name) for path in gaps[:5]) + (" ..." if len(gaps) > 5 else "")
+    if len(frames) < 2 or not all(numbers):
+        return []
+    steps = np.diff([int(found[-1]) for found in numbers])
+    values, counts = np.unique(steps, return_counts=True)
+    if 2 * counts.max() < len(steps):
+        return []
+    return [frames[i + 1] for i in np.flatnonzero(steps != values[counts.argmax()])]
+
+
+def _tell_gaps(folder: Path, frames: list[Path]) -> None:
+    if found := gaps(frames):
+        names = ", ".join(printable(path.name) for path in found[:5]) + (" ..." if len(found) > 5 else "")
         logging.warning(
             "%s: frame numbers are not contiguous before %s; the frames are taken as they come",
             printable(folder),

@@ -25,6 +25,11 @@ def of_file(path: Path) -> str:
         return UNREADABLE
 
 
+def of_bytes(content: bytes) -> str:
+    """The digest of what was read already."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def of_values(values: Iterable[object]) -> str:
     """One digest of plain values in order."""
     return hashlib.sha256(repr(list(values)).encode()).hexdigest()

@@ -1,0 +1,271 @@
+"""Finding pictures that are one picture: turned or mirrored, saved anew in another format or quality.
+
+Parts before a fixed camera look alike, so likeness proves nothing. What two photographs never share is noise. A copy
+has every pixel of the other picture; or it is what compression, as the copy's file has it, makes of that picture and
+does not make of others in the set. Where the compression is not known (a JPEG file saved as PNG, say), a copy lies no
+farther from the other picture than compression takes it, and in most places nearer than neighbours lie to each other.
+Where pictures differ by less than compression loses, copies of that last kind are not told.
+
+Small grey copies say whom to compare. Pictures whose sides differ are not compared.
+"""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from mocca_jax import console
+from mocca_jax.data import decoder
+
+SIDE = 128  # of the small grey copies, pixels
+COARSE = 4  # times smaller they are searched
+NEAREST = 5  # pictures that each is compared with
+FAR = 0.3  # times the usual distance of neighbours: what is farther is compared only where compression may be why
+BLOCK = 8  # pixels: side of the places whose differences are taken together
+ROUNDED, ROUNDED_MOST = 0.1, 1  # grey levels by which turning may round: root of the mean square, and most
+RECODED = 0.15  # of what others differ by: what may be left when a picture is compressed as its copy is
+WEBP, WEBP_PIXELS = (75, 80, 90, 95), 2**18  # qualities to try, files do not tell theirs; in larger ones it takes long
+WORST, LOST = 60, 1.25  # quality of JPEG, and times what it loses that a copy may differ by
+SMALL_LOSS, NEARER = (
+    0.6,
+    0.5,
+)  # of what neighbours differ by: the most that compression loses, and that copies differ by
+SAMPLE = 32  # pictures, by which it is told what compression loses
+ORIENTATION = 0x0112  # EXIF's tag
+
+_Pair = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Other:
+    """Another picture: its place, how it has to be turned (`_turned`), and how far it is then, in grey levels."""
+
+    place: int
+    turn: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A decoded file, `[rows, columns, 3]`, and the ways it may have been compressed, as Pillow's `save` takes them."""
+
+    pixels: np.ndarray
+    ways: list[dict[str, Any]]
+
+    def grey(self, turn: int = 0) -> np.ndarray:
+        return _turned(_grey(Image.fromarray(self.pixels)), turn)
+
+
+def small(picture: Image.Image) -> np.ndarray:
+    """The grey copy `[SIDE, SIDE]`, float16 from 0 to 255, by which a picture is searched: means of equal areas.
+
+    That of a turned picture is the turned one.
+    """
+    return _shrunk(_grey(picture)).astype(np.float16)
+
+
+def nearly_one(copies: np.ndarray) -> np.ndarray:
+    """Which of the small copies `[N, SIDE, SIDE]` differ from their median by next to nothing, `[N]` of bool."""
+    difference = np.abs(copies.astype(np.float32) - np.median(copies, 0).astype(np.float32))
+    return (difference.max((1, 2)) <= 2) & (np.sqrt((difference**2).mean((1, 2))) <= 0.1)
+
+
+def pairs(
+    files: Sequence[Path], copies: np.ndarray, sides: Sequence[tuple[int, int]], depth: int = 0
+) -> list[tuple[int, int]]:
+    """Places in `files` of two that are one picture, the lower first.
+
+    Of many copies of one picture each is told together with some of the others, not with all.
+
+    Args:
+        files: readable pictures, no two of them equal in every pixel.
+        copies: their small copies, `[N, SIDE, SIDE]`.
+        sides: their rows and columns.
+        depth: see `decoder.picture`.
+    """
+    found = _Set(files, copies, sides, depth)
+    close = found.close()
+    with ThreadPoolExecutor() as pool:
+        proofs = console.steps(pool.map(found.is_sure, close), "looking for copies", len(close), "pairs")
+        sure = {pair for pair, proof in zip(close, proofs, strict=True) if proof}
+    likely = found.likely([pair for pair in close if pair not in sure])
+    return sorted(pair[:2] for pair in [*sure, *likely])
+
+
+class _Set:
+    """The pictures that are searched; a pair is two places and the turn that brings the second to the first."""
+
+    def __init__(self, files: Sequence[Path], copies: np.ndarray, sides: Sequence[tuple[int, int]], depth: int):
+        self.files, self.copies, self.sides, self.depth = files, copies, sides, depth
+        self.nearest, self.middle = _others(copies, np.array(sides).reshape(-1, 2))
+        self.ways = [_ways(path) for path in files]
+
+    def close(self) -> list[_Pair]:
+        """The pairs that are near enough to be compared."""
+        bound = FAR * np.median([others[0].distance for others in self.nearest if others] or [0])
+        found: dict[tuple[int, int], int] = {}
+        for place, others in enumerate(self.nearest):
+            shrunk = np.sqrt(np.prod(self.sides[place])) * COARSE / SIDE  # pixels of the file along one of the search
+            for other in others:
+                if other.distance <= max(1 + 4 / shrunk, bound):
+                    low, high = sorted((place, other.place))
+                    found[low, high] = other.turn if low == place else _back(other.turn)
+        return [(first, second, turn) for (first, second), turn in found.items()]
+
+    def is_sure(self, pair: _Pair) -> bool:
+        """Whether their pixels prove that they are one picture."""
+        first, second, turn = pair
+        if not self.ways[first] and not self.ways[second] and _rms(self._difference(pair)) > 3 * ROUNDED:
+            return False  # not decoded anew
+        one, other = self._read(first), self._read(second)
+        return (
+            _is_same(one, other, turn)
+            or self._is_recoded(one, other, turn, self.middle[first])
+            or self._is_recoded(other, one, _back(turn), self.middle[second])
+        )
+
+    def likely(self, pairs: Sequence[_Pair]) -> list[_Pair]:
+        """Those that differ by no more than compression loses, where pictures of the set differ by far more."""
+        last = [(place, others[-1].place, others[-1].turn) for place, others in enumerate(self.nearest) if others]
+        usual = float(np.median([_middle(self._difference(pair)) for pair in last] or [0]))  # the last is hardly a copy
+        near = [pair for pair in pairs if _middle(self._difference(pair)) < NEARER * usual]
+        if not near or self._loss() > SMALL_LOSS * usual:
+            return []
+        return [pair for pair in near if _is_likely(self._read(pair[0]), self._read(pair[1]), pair[2])]
+
+    def _read(self, place: int) -> _Picture:
+        return _Picture(np.asarray(decoder.picture(self.files[place], self.depth)), self.ways[place])
+
+    def _difference(self, pair: _Pair) -> np.ndarray:
+        """Of the small copies."""
+        first, second, turn = pair
+        return self.copies[first].astype(np.float32) - _turned(self.copies[second], turn)
+
+    def _is_recoded(self, copy: _Picture, source: _Picture, turn: int, control: _Other | None) -> bool:
+        """Whether one is what its compression makes of the other, and does not make of a third picture, the control."""
+        grey = copy.grey()
+        allowed = RECODED * _rms(grey - source.grey(turn))
+        for way in copy.ways:
+            left = _rms(_saved(_turned(source.pixels, turn), **way) - grey)
+            if left <= allowed:
+                if control is None:
+                    return True
+                third = _turned(self._read(control.place).pixels, control.turn)
+                return left < RECODED * _rms(_saved(third, **way) - grey)
+        return False
+
+    def _loss(self) -> float:
+        """What compression usually takes away from such pictures, as `_middle`."""
+        count = len(self.files)
+        some = [self._read(place).grey() for place in range(0, count, -(-count // SAMPLE))]
+        return float(np.median([_middle(_shrunk(grey - _worst(grey))) for grey in some]))
+
+
+def _others(copies: np.ndarray, sides: np.ndarray) -> tuple[list[list[_Other]], list[_Other | None]]:
+    """Of each picture the nearest of those with its sides, and the one that is as near as half of them, if any."""
+    count, side = len(copies), SIDE // COARSE
+    coarse = copies.astype(np.float32).reshape(count, side, COARSE, side, COARSE).mean((2, 4))
+    coarse -= coarse.mean() if count else 0
+    flat = coarse.reshape(count, side * side)
+    squares = (flat**2).sum(1)
+    best, turns = np.full((count, count), np.inf, np.float32), np.zeros((count, count), np.int8)
+    for turn in range(8):
+        turned = np.array([_turned(copy, turn) for copy in coarse]).reshape(flat.shape)
+        distance = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ turned.T, 0)) / side
+        fits = (sides[:, None] == (sides[:, ::-1] if turn % 2 else sides)[None]).all(-1)
+        nearer = fits & (distance < best)
+        best[nearer], turns[nearer] = distance[nearer], turn
+    np.fill_diagonal(best, np.inf)
+    order, comparable = np.argsort(best, 1), np.isfinite(best).sum(1).tolist()
+
+    def other(place: int, rank: int) -> _Other:
+        found = int(order[place, rank])
+        return _Other(found, int(turns[place, found]), float(best[place, found]))
+
+    nearest = [[other(place, rank) for rank in range(min(NEAREST, many))] for place, many in enumerate(comparable)]
+    return nearest, [other(place, many // 2) if many > 1 else None for place, many in enumerate(comparable)]
+
+
+def _is_same(first: _Picture, second: _Picture, turn: int) -> bool:
+    """Whether they have the same pixels."""
+    difference = first.grey() - second.grey(turn)
+    return np.abs(difference).max() <= ROUNDED_MOST and _rms(difference) <= ROUNDED
+
+
+def _is_likely(first: _Picture, second: _Picture, turn: int) -> bool:
+    """Whether they differ by no more than compression loses."""
+    one, other = first.grey(), second.grey(turn)
+    lost = max(_rms(_halved(grey - _worst(grey))) for grey in (one, other))
+    return _rms(_halved(one - other)) <= LOST * lost
+
+
+def _ways(path: Path) -> list[dict[str, Any]]:
+    """See `_Picture`; none where the file is turned by its metadata."""
+    with decoder.opened(path) as image:
+        if image.mode not in ("L", "RGB") or image.getexif().get(ORIENTATION, 1) != 1:
+            return []
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            how = {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
+            return [{"mode": image.mode, "format": "JPEG", **how}]
+        if image.format == "WEBP" and image.width * image.height <= WEBP_PIXELS:
+            return [{"mode": image.mode, "format": "WEBP", "quality": quality} for quality in WEBP]
+        return []
+
+
+def _saved(pixels: np.ndarray, mode: str, **how: Any) -> np.ndarray:
+    """What saving makes of a picture, grey."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(file, **how)
+    with Image.open(file) as image:
+        return _grey(image)
+
+
+def _worst(grey: np.ndarray) -> np.ndarray:
+    return _saved(grey, "L", format="JPEG", quality=WORST)
+
+
+def _middle(difference: np.ndarray) -> float:
+    """The root of the mean square of a difference of small copies, in the middle one of their blocks."""
+    blocks = difference.reshape(SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK)
+    return float(np.median(np.sqrt((blocks**2).mean((1, 3)))))
+
+
+def _grey(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture.convert("L"), np.float32)
+
+
+def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """One of the eight ways to lay a picture: `turn` quarters, from 4 on mirrored before."""
+    return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
+
+
+def _back(turn: int) -> int:
+    """The way that undoes `turn`."""
+    return turn if turn >= 4 else -turn % 4
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    rows, columns = (_areas(length) for length in pixels.shape)
+    return rows @ pixels @ columns.T
+
+
+def _areas(length: int) -> np.ndarray:
+    """`[SIDE, length]`: how much each of `length` pixels counts in the mean of each of `SIDE` equal parts."""
+    ends, pixels = np.linspace(0, length, SIDE + 1), np.arange(length)
+    covered = np.minimum(ends[1:, None], pixels + 1) - np.maximum(ends[:-1, None], pixels)
+    return (np.maximum(covered, 0) * SIDE / length).astype(np.float32)
+
+
+def _halved(pixels: np.ndarray) -> np.ndarray:
+    """Means of two by two pixels."""
+    rows, columns = (max(side // 2, 1) for side in pixels.shape)
+    return pixels[: 2 * rows, : 2 * columns].reshape(rows, -1, columns, min(2, pixels.shape[1])).mean((1, 3))
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt((difference**2).mean()))
