@@ -63,6 +63,8 @@ def _read_pictures(root: Path) -> None:
 def _image_folder(root: Path) -> None:
     for i in range(2):
         _noise(root / f"train/good/{i}.png")
+    _noise(root / "train/good/2.jpg")
+    _noise(root / "test/good/1.webp")
     _noise(root / "test/good/0.png")
     _noise(root / "test/hole/0.png")
     _noise(root / "ground_truth/hole/0_mask.png", "L")

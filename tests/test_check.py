@@ -446,6 +446,15 @@ def test_a_defect_put_into_a_picture_makes_another_one(plates):
     expect(plates)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_copies_that_are_turned_by_their_metadata_are_found(plates, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(plates / "train/good/04.png") as picture:
+        picture.save(plates / "test/good/a.jpg", exif=exif, quality=60, subsampling=orientation % 3)
+    expect(plates, "test/good/a.jpg = train/good/04.png, turned or saved anew", problems=1)
+
+
 def test_copies_of_noise_are_found(tmp_path):
     for i in range(20):
         save(tmp_path / f"train/good/{i}.png", seed=i)
@@ -462,13 +471,15 @@ def test_small_copies_turn_with_their_pictures():
     assert twins.pairs([], np.zeros((0, 128, 128)), []) == []
 
 
-@pytest.mark.parametrize("change, said", [(0, "the same picture"), (1, "nearly the same picture")])
-def test_a_training_set_of_one_picture_is_one_finding(plates, change, said):
-    """`change`: by so many levels of grey, in another pixel of each."""
+@pytest.mark.parametrize(
+    "pixels, levels, said", [(0, 0, "the same picture"), (1, 1, "nearly the same picture"), (8, 4, "nearly the same")]
+)
+def test_a_training_set_of_one_picture_is_one_finding(plates, pixels, levels, said):
+    """Each picture differs in so many pixels by so many levels of grey."""
     for i, path in enumerate(sorted(plates.glob("train/good/*.png"))):
-        pixels = np.array(plate(0))
-        pixels[i, i] ^= change
-        Image.fromarray(pixels).save(path)
+        changed = np.array(plate(0))
+        changed[i, i : i + pixels] ^= levels
+        Image.fromarray(changed).save(path)
     expect(plates, f"20 of 20 training pictures are {said}", "... and 10 more", problems=1)
 
 
@@ -482,6 +493,11 @@ def test_half_of_a_training_set_being_one_picture_is_told_and_less_are_copies(pl
 
 
 # Videos
+
+
+def test_films_beside_good_pictures_are_not_used(plates):
+    film(plates / "a.avi")
+    expect(plates, "1 file(s) are not used: a film", "  a.avi", problems=1)
 
 
 def frames(folder, count=20, seed=0, size=(64, 48), first=0, step=1):

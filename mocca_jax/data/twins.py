@@ -28,6 +28,7 @@ NEAREST = 5  # pictures that each is compared with
 FAR = 0.3  # times the usual distance of neighbours: what is farther is compared only where compression may be why
 BLOCK = 8  # pixels: side of the places whose differences are taken together
 ROUNDED, ROUNDED_MOST = 0.1, 1  # grey levels by which turning may round: root of the mean square, and most
+ALIKE, ALIKE_MOST = 0.2, 8  # grey levels by which small copies differ that are nearly one: the same two
 RECODED = 0.15  # of what others differ by: what may be left when a picture is compressed as its copy is
 WEBP, WEBP_PIXELS = (75, 80, 90, 95), 2**18  # qualities to try, files do not tell theirs; in larger ones it takes long
 WORST, LOST = 60, 1.25  # quality of JPEG, and times what it loses that a copy may differ by
@@ -36,7 +37,8 @@ SMALL_LOSS, NEARER = (
     0.5,
 )  # of what neighbours differ by: the most that compression loses, and that copies differ by
 SAMPLE = 32  # pictures, by which it is told what compression loses
-ORIENTATION = 0x0112  # EXIF's tag
+ORIENTATION = 0x0112  # EXIF's tag, and what brings pictures of each of its values upright, see `_turned`
+UPRIGHT = {1: 0, 2: 4, 3: 2, 4: 6, 5: 5, 6: 3, 7: 7, 8: 1}
 
 _Pair = tuple[int, int, int]
 
@@ -52,7 +54,7 @@ class _Other:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A decoded file, `[rows, columns, 3]`, and the ways it may have been compressed, as Pillow's `save` takes them."""
+    """A decoded file, upright, `[rows, columns, 3]`, and the ways it may have been compressed, see `_ways`."""
 
     pixels: np.ndarray
     ways: list[dict[str, Any]]
@@ -71,8 +73,9 @@ def small(picture: Image.Image) -> np.ndarray:
 
 def nearly_one(copies: np.ndarray) -> np.ndarray:
     """Which of the small copies `[N, SIDE, SIDE]` differ from their median by next to nothing, `[N]` of bool."""
-    difference = np.abs(copies.astype(np.float32) - np.median(copies, 0).astype(np.float32))
-    return (difference.max((1, 2)) <= 2) & (np.sqrt((difference**2).mean((1, 2))) <= 0.1)
+    middle = np.median(copies[:: -(-len(copies) // SAMPLE)], 0).astype(np.float32)
+    differences = (np.abs(copy - middle) for copy in copies)
+    return np.array([difference.max() <= ALIKE_MOST and _rms(difference) <= ALIKE for difference in differences])
 
 
 def pairs(
@@ -169,7 +172,8 @@ class _Set:
 def _others(copies: np.ndarray, sides: np.ndarray) -> tuple[list[list[_Other]], list[_Other | None]]:
     """Of each picture the nearest of those with its sides, and the one that is as near as half of them, if any."""
     count, side = len(copies), SIDE // COARSE
-    coarse = copies.astype(np.float32).reshape(count, side, COARSE, side, COARSE).mean((2, 4))
+    cells = (copy.astype(np.float32).reshape(side, COARSE, side, COARSE) for copy in copies)
+    coarse = np.array([of_one.mean((1, 3)) for of_one in cells]).reshape(count, side, side)
     coarse -= coarse.mean() if count else 0
     flat = coarse.reshape(count, side * side)
     squares = (flat**2).sum(1)
@@ -205,24 +209,26 @@ def _is_likely(first: _Picture, second: _Picture, turn: int) -> bool:
 
 
 def _ways(path: Path) -> list[dict[str, Any]]:
-    """See `_Picture`; none where the file is turned by its metadata."""
+    """How the file may have been compressed, as `_saved` takes it; none where nothing is known."""
     with decoder.opened(path) as image:
-        if image.mode not in ("L", "RGB") or image.getexif().get(ORIENTATION, 1) != 1:
+        if image.mode not in ("L", "RGB"):
             return []
+        stored = {"mode": image.mode, "turn": _back(UPRIGHT.get(image.getexif().get(ORIENTATION), 0))}
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             how = {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
-            return [{"mode": image.mode, "format": "JPEG", **how}]
+            is_plain = sorted(image.quantization) == list(range(len(image.quantization)))  # Pillow saves no others
+            return [{**stored, "format": "JPEG", **how}] if is_plain else []
         if image.format == "WEBP" and image.width * image.height <= WEBP_PIXELS:
-            return [{"mode": image.mode, "format": "WEBP", "quality": quality} for quality in WEBP]
+            return [{**stored, "format": "WEBP", "quality": quality} for quality in WEBP]
         return []
 
 
-def _saved(pixels: np.ndarray, mode: str, **how: Any) -> np.ndarray:
-    """What saving makes of a picture, grey."""
+def _saved(pixels: np.ndarray, mode: str, turn: int = 0, **how: Any) -> np.ndarray:
+    """What saving makes of a picture, grey; it lies as it did. `turn`: how it is laid for that."""
     file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(file, **how)
+    Image.fromarray(_turned(pixels, turn).astype(np.uint8)).convert(mode).save(file, **how)
     with Image.open(file) as image:
-        return _grey(image)
+        return _turned(_grey(image), _back(turn))
 
 
 def _worst(grey: np.ndarray) -> np.ndarray:
