@@ -136,7 +136,7 @@ def test_files_that_are_not_used_are_named_by_their_reasons(plates):
     shutil.copy(plates / "test/good/0.png", plates / "test/direct.png")
     (plates / "train/good/dangling.png").symlink_to(plates / "nowhere")
     shutil.copy(plates / "ground_truth/hole/0_mask.png", plates / "ground_truth/hole/lonely_mask.png")
-    lines = ("12 file(s) are not used: it is HEIC", "... and 2 more", "not used: directly in test/", "test/direct.png")
+    lines = ("it looks like a HEIC photograph", "... and 2 more", "not used: directly in test/", "test/direct.png")
     expect(plates, *lines, "a link to nothing", "1 mask(s) belong to no image", "lonely_mask.png", problems=4)
 
 
