@@ -327,11 +327,17 @@ def test_grey_beside_color_is_a_note_whatever_the_mode(plates):
     expect(plates, "1 picture(s) grey, beside others in color", "train/good/00.png", notes=1)
 
 
-def test_pictures_of_one_color_are_problems(plates):
+def test_good_pictures_of_a_single_color_are_problems(plates):
     Image.new("RGB", (SIDE, SIDE)).save(plates / "train/good/00.png")
     Image.new("RGB", (SIDE, SIDE), "white").save(plates / "test/good/0.png")
     Image.new("RGB", (SIDE, SIDE), (9, 8, 7)).save(plates / "train/good/01.png")
-    expect(plates, "00.png: black", "0.png: white", "01.png: red, green, blue = (9, 8, 7)", problems=1)
+    lines = ("3 good picture(s) of a single color", "00.png: black", "0.png: white", "blue = (9, 8, 7)")
+    expect(plates, *lines, problems=1)
+
+
+def test_a_defect_may_be_a_single_color(plates):
+    Image.new("RGB", (SIDE, SIDE)).save(plates / "test/hole/0.png")
+    expect(plates, "1 picture(s) with defects are of a single color", "test/hole/0.png: black", notes=1)
 
 
 # Sizes

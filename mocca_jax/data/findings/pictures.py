@@ -85,7 +85,6 @@ def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
         depth: of the config.
     """
     broken = [(path, look.facts.fault) for path, look in of.looks.items() if look.facts.fault]
-    plain = [path for path in of.all if of.looks[path].color]
     return [
         Finding(
             "file(s) cannot be read as images",
@@ -94,11 +93,7 @@ def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
         ),
         *_split(of),
         *_number(of, alpha),
-        Finding(
-            "picture(s) of a single color",
-            "Was the lamp off, or the lens covered? Remove them.",
-            [f"{of.found.name(path)}: {of.looks[path].color}" for path in plain],
-        ),
+        *_plain(of),
         *_depth(of, depth),
         _colors(of),
         *_sizes(of, size),
@@ -133,6 +128,24 @@ def _number(of: Pictures, alpha: float) -> list[Finding]:
             "value of alpha takes more training pictures than there are",
             f"Add {needed - count} good ones, or pass a larger alpha.",
             [few] if 2 <= count < needed else [],
+            note=True,
+        ),
+    ]
+
+
+def _plain(of: Pictures) -> list[Finding]:
+    bad = {path for path, label in zip(of.found.test, of.found.labels, strict=True) if label}
+    names = {path: f"{of.found.name(path)}: {of.looks[path].color}" for path in of.all if of.looks[path].color}
+    return [
+        Finding(
+            "good picture(s) of a single color",
+            "Was the lamp off, or the lens covered? Remove them.",
+            [name for path, name in names.items() if path not in bad],
+        ),
+        Finding(
+            "picture(s) with defects are of a single color",
+            "Nothing is easier to find than that.",
+            [name for path, name in names.items() if path in bad],
             note=True,
         ),
     ]
