@@ -41,6 +41,18 @@ def good_and_flat(folder):
         Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(folder / f"test/flat/{i}.png")
 
 
+def mixed(folder):
+    """Twelve good images of mixed sizes, modes and formats; a small test set with a mask."""
+    for i in range(10):
+        save(folder / f"train/good/Teil {i}ä.png", (40 + i, 50, 3), seed=i)
+    save(folder / "train/good/grey.jpg", (64, 64), seed=20)
+    save(folder / "train/good/alpha.png", (48, 48, 3), seed=21, mode="RGBA")
+    save(folder / "test/good/a.png", seed=30)
+    save(folder / "test/scratch/b.png", seed=31)
+    save(folder / "ground_truth/scratch/b_mask.png", (40, 40), seed=32)
+    return folder
+
+
 def quick(folder, kind, **changes):
     """LeNet, one epoch a stage, half of the normal images held out."""
     config = small(folder, kind, code_size=16, batch_size=8, heldout_fraction=0.5, map_stride=8, alpha=0.1, overlays=2)

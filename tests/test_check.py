@@ -10,6 +10,7 @@ from mocca_jax.commands import check
 from mocca_jax.data import films, twins
 from mocca_jax.data.findings import Finding
 from mocca_jax.errors import UserError
+from tests import runs
 from tests.runs import save
 
 SIDE = 96
@@ -99,15 +100,7 @@ def test_a_finding_shows_ten_names_and_counts_the_others():
 @pytest.fixture
 def mixed(tmp_path):
     """Images of mixed sizes, modes and formats, under a name with a space and umlauts."""
-    folder = tmp_path / "meine Prüfteile"
-    for i in range(10):
-        save(folder / f"train/good/Teil {i}ä.png", (40 + i, 50, 3), seed=i)
-    save(folder / "train/good/grey.jpg", (64, 64), seed=20)
-    save(folder / "train/good/alpha.png", (48, 48, 3), seed=21, mode="RGBA")
-    save(folder / "test/good/a.png", seed=30)
-    save(folder / "test/scratch/b.png", seed=31)
-    save(folder / "ground_truth/scratch/b_mask.png", (40, 40), seed=32)
-    return folder
+    return runs.mixed(tmp_path / "meine Prüfteile")
 
 
 def test_several_kinds_of_problem_are_all_named(mixed):

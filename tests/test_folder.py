@@ -18,6 +18,7 @@ from mocca_jax.data import augment, decoder, layout, views
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import table
+from tests import runs
 from tests.runs import save, small
 
 
@@ -29,15 +30,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def parts(tmp_path):
     """Twelve good images of mixed sizes, modes and formats, under a name with a space and umlauts; a small test set."""
-    folder = tmp_path / "meine Prüfteile"
-    for i in range(10):
-        save(folder / f"train/good/Teil {i}ä.png", (40 + i, 50, 3), seed=i)
-    save(folder / "train/good/grey.jpg", (64, 64), seed=20)
-    save(folder / "train/good/alpha.png", (48, 48, 3), seed=21, mode="RGBA")
-    save(folder / "test/good/a.png", seed=30)
-    save(folder / "test/scratch/b.png", seed=31)
-    save(folder / "ground_truth/scratch/b_mask.png", (40, 40), seed=32)
-    return folder
+    return runs.mixed(tmp_path / "meine Prüfteile")
 
 
 def test_every_config_of_images_passes_its_own_check():
