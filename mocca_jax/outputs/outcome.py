@@ -61,7 +61,6 @@ def compose(
         "samples": {
             "train": len(dataset.train),
             "heldout": len(heldout.combined) if heldout else 0,
-            "heldout_videos": len(dataset.heldout.timeline.videos) if heldout and dataset.heldout.timeline else 0,
             "normal": int((truth == 0).sum()),
             "anomalous": int((truth == 1).sum()),
         },
@@ -69,6 +68,8 @@ def compose(
         "radii": {name: float(radius) for name, radius in trained.state.radii.items()},
         "sha256": _sha256(trained, scores),
     }
+    if heldout and dataset.heldout.timeline:
+        result["samples"]["heldout_videos"] = len(dataset.heldout.timeline.videos)
     choose = partial(decision.by, made_up, localized.result, config.score == placed.SCORE)
     by = parts.make("choice between score and map", choose, decision.SCORE)
     deciding = (normals, test.combined if test else None)
