@@ -91,10 +91,11 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
             whole.write_whole(wanted, json.dumps(list(Rows(folder)), indent=2) + "\n")
         if failed and as_file:
             print((folder / UNREADABLE).read_text(encoding="utf-8"), file=sys.stderr, end="")
-        alpha = whole.read_json(folder / SETTINGS)["alpha"]
+        alpha, first = whole.read_json(folder / SETTINGS)["alpha"], next(iter(Rows(folder)), {"frame": 0})
     said = "undecided, no normal samples were held out"
     if flagged is not None:
-        said = f"{flagged} of them anomalous (of good ones about {alpha:.1%} are called so)"
+        promise = f" (of good ones about {alpha:.1%} are called so)" if first["frame"] is None else ""  # not of frames
+        said = f"{flagged} of them anomalous{promise}"
     where = "" if wanted is None else f": see {wanted}"
     print(f"{done} scored, {said}, {failed} file(s) unreadable or not used{where}")
     return failed
