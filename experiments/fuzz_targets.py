@@ -74,10 +74,10 @@ def _read_image_folder(root: Path) -> None:
     """As training does: sizes, masks, pixels; and the check, which lists faults and never raises."""
     check.report(root)
     found = layout.scan(root)
-    broken = [path for path in (*found.train, *found.test) if decoder.facts(path).fault]
+    broken = [path for path in (*found.train, *found.test) if decoder.looked_at(path)[0].fault]
     if broken:
         raise UserError(images.broken_text(broken))
-    sides = np.array([decoder.facts(path).size for path in found.test])
+    sides = np.array([decoder.looked_at(path)[0].size for path in found.test])
     masks.check(found.masks, found.test, found.labels, sides, sides, "stretch")
     for mask in filter(None, found.masks):
         masks.reduced(masks.read(mask).marked, (20, 24), "stretch")
@@ -99,7 +99,7 @@ def _read_masks(root: Path) -> None:
         found = masks.read(path)
         found.doubt()
         masks.reduced(found.marked, (7, 9), "stretch")
-        decoder.facts(path)
+        decoder.looked_at(path)
 
 
 def _names(root: Path) -> None:

@@ -102,7 +102,7 @@ def test_depth_says_how_many_bits_of_a_deep_file_count(suffix, colours, bits, tm
         for _ in range(2):  # it is left as it was
             np.testing.assert_array_equal(decoder.picture(image, depth=bits), wanted)
         image.load()
-    assert decoder.facts(path).bits == bits
+    assert decoder.looked_at(path)[0].bits == bits
     assert len(np.unique(np.asarray(decoder.picture(path)))) < len(np.unique(wanted))
     with pytest.raises(UserError, match=f"depth = {bits - 1} has room for 0 to {2 ** (bits - 1) - 1}"):
         decoder.picture(path, depth=bits - 1)

@@ -82,16 +82,17 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="mocca-predict-") as temporary:
         folder = Path(temporary) / "out" if as_file else wanted
         done, flagged, failed = predict(run, inputs, folder, options.alpha, options.overlays, options.by)
+        rows = Rows(folder)
         if wanted is None:
-            for line in _printed(Rows(folder)):
+            for line in _printed(rows):
                 print(line)
         elif wanted.suffix == ".csv":
             shutil.copyfile(folder / TABLE, wanted)
         elif as_file:
-            whole.write_whole(wanted, json.dumps(list(Rows(folder)), indent=2) + "\n")
+            whole.write_whole(wanted, json.dumps(list(rows), indent=2) + "\n")
         if failed and as_file:
             print((folder / UNREADABLE).read_text(encoding="utf-8"), file=sys.stderr, end="")
-        alpha, first = whole.read_json(folder / SETTINGS)["alpha"], next(iter(Rows(folder)), {"frame": 0})
+        alpha, first = whole.read_json(folder / SETTINGS)["alpha"], next(iter(rows), {"frame": 0})
     said = "undecided, no normal samples were held out"
     if flagged is not None:
         promise = f" (of good ones about {alpha:.1%} are called so)" if first["frame"] is None else ""  # not of frames

@@ -88,17 +88,12 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """One digest of `files`, "" where there are none."""
-        return fingerprint(self.files)
+        return digests.of_values(sorted(self.files.items()))[:16] if self.files else ""
 
     @property
     def training_view(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """What training applies to a raw batch."""
         return self.augment or self.inputs.preprocess
-
-
-def fingerprint(files: dict[str, str]) -> str:
-    """One digest of files by name and content; "" where there are none."""
-    return digests.of_values(sorted(files.items()))[:16] if files else ""
 
 
 def files(config) -> dict[str, str]:

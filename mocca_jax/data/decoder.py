@@ -127,13 +127,8 @@ def pages(path: Path) -> int:
         return 0
 
 
-def facts(source: Source, depth: int = 0) -> Facts:
-    """What is known of a picture; raises nothing, see `Facts.fault`. `depth`: see `picture`."""
-    return looked_at(source, depth)[0]
-
-
 def looked_at(source: Source, depth: int = 0) -> tuple[Facts, Image.Image | None]:
-    """As `facts`, and the `picture`, None where it cannot be read."""
+    """What is known of a picture, and itself, as `picture`, None where it cannot be read; raises nothing."""
     try:
         found = load(source)
         pixels = rgb(found, depth)

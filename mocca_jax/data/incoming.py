@@ -101,9 +101,9 @@ def digest(given: Picture) -> str:
     if isinstance(given, str | Path):
         return digests.of_file(Path(given))
     if isinstance(given, bytes):
-        return digests.of_values([given])
-    values = np.asarray(given)
-    return digests.of_values([values.shape, str(values.dtype), values.tobytes()])
+        return digests.of_bytes(given)
+    array = np.asarray(given)
+    return digests.of_values([array.shape, str(array.dtype), digests.of_bytes(array.tobytes())])
 
 
 def frames(given: Any, depth: int = 0) -> Iterator[Image.Image]:

@@ -5,7 +5,7 @@ The one listing, for training, check, predict, videos and masks.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,11 +139,21 @@ def printable(path: str | Path) -> str:
 
 def told(unused: Iterable[Unused], name: Callable[[Path], str] = printable) -> str:
     """The files that are worth a word, by reason, some of each by name; "" where there are none."""
-    by_reason: dict[str, list[str]] = {}
+    return "\n".join(
+        f"  {len(paths)} {reason}: {shortened([name(path) for path in paths])}"
+        for reason, paths in by_reason(unused).items()
+    )
+
+
+def by_reason(unused: Iterable[Unused]) -> dict[str, list[Path]]:
+    """The files that are worth a word, by the reason why they are not used."""
+    found: dict[str, list[Path]] = {}
     for of in unused:
         if of.said:
-            by_reason.setdefault(of.reason, []).append(name(of.path))
-    return "\n".join(
-        f"  {len(names)} {reason}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for reason, names in by_reason.items()
-    )
+            found.setdefault(of.reason, []).append(of.path)
+    return found
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of a list, which may be long, as text."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

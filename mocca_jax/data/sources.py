@@ -73,13 +73,17 @@ def _pictures(path: Path, output: Path | None) -> Sources:
 
 
 def _source(path: Path) -> Source:
-    return Source(path, films.is_film(path) or decoder.pages(path) > 1)
+    return Source(path, _has_frames(path))
+
+
+def _has_frames(path: Path) -> bool:
+    return films.is_film(path) or decoder.pages(path) > 1
 
 
 def _videos(path: Path) -> Sources:
     if not path.is_dir():
-        is_video = films.is_film(path) or decoder.pages(path) > 1
-        return Sources([Source(path, True)]) if is_video else Sources([], [Unused(path, "one picture, no video")])
+        one = Unused(path, "one picture, no video")
+        return Sources([Source(path, True)]) if _has_frames(path) else Sources([], [one])
     videos, unused = video_layout.videos_in(path)
     sources = [v.source if isinstance(v.source, Path) else v.source[0].parent for v in videos]
     frames = listing.frames_in(path)

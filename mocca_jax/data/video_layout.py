@@ -7,7 +7,7 @@
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -66,16 +66,17 @@ def find(folder: Path, layout: str, foreground: bool) -> Videos:
     for name, reader in readers.items():
         train, test = reader(listed, foreground)
         if train or test:
-            return _with_unused(Videos(train, test, name), listed)
+            used = (path for video in (*train, *test) for path in video.files())
+            return Videos(train, test, name, _unused(used, listed))
     raise UserError(f"{folder} holds no videos{'' if layout == 'auto' else f' laid out as {layout!r}'}:\n{LAYOUTS}")
 
 
-def _with_unused(found: Videos, listed: listing.Listing) -> Videos:
-    used = set(found.files())
-    left = [path for path in (*listed.pictures, *listed.films) if path not in used]
+def _unused(used: Iterable[Path], listed: listing.Listing) -> list[Unused]:
+    """The other files, with the reasons, in the order of their paths."""
+    known = set(used)
+    left = [path for path in (*listed.pictures, *listed.films) if path not in known]
     others = [Unused(path, "no frame or film of a video in this layout") for path in left]
-    unused = [*others, *(of for of in listed.unused if of.path not in used)]
-    return replace(found, unused=sorted(unused, key=lambda of: of.path))
+    return sorted([*others, *(of for of in listed.unused if of.path not in known)], key=lambda of: of.path)
 
 
 def _shanghaitech(listed: listing.Listing, foreground: bool) -> tuple[list[Found], list[Found]]:
@@ -127,7 +128,7 @@ def videos_in(folder: Path) -> tuple[list[Found], list[Unused]]:
         return [], []
     listed = listing.under(folder)
     found = _videos(listed, folder)
-    return found, _with_unused(Videos(found, [], ""), listed).unused
+    return found, _unused((path for video in found for path in video.files()), listed)
 
 
 def _videos(listed: listing.Listing, folder: Path) -> list[Found]:

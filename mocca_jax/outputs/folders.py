@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mocca_jax import config as configs
+from mocca_jax.data.listing import shortened
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.outputs import results, table
 from mocca_jax.training import parallel
 
 LOCK, DATA = ".lock", "data.json"
-SHOWN = 10
 
 
 def finished_result(config, workdir: Path) -> dict[str, Any] | None:
@@ -61,11 +61,7 @@ def check_data(workdir: Path, files: dict[str, str]) -> None:
         "removed": sorted(before.keys() - files.keys()),
         "changed": sorted(name for name in files.keys() & before.keys() if files[name] != before[name]),
     }
-    lines = [
-        f"  {len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for kind, names in kinds.items()
-        if names
-    ]
+    lines = [f"  {len(names)} {kind}: {shortened(names)}" for kind, names in kinds.items() if names]
     if lines:
         raise UserError(
             f"--workdir={workdir} belongs to a run on other data; since it was begun, files were\n"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mocca_jax.data import listing
 from mocca_jax.data.listing import Unused
 
 SHOWN = 10  # names that a finding shows
@@ -35,15 +36,14 @@ class Finding:
 
 def unused(files: Iterable[Unused], name: Callable[[Path], str]) -> list[Finding]:
     """A finding for each reason why files are not used; documents beside the data are only told."""
-    by_reason: dict[str, list[str]] = {}
-    documents = []
+    documents, others = [], []
     for of in files:
-        if of.path.stem.lower() in DOCUMENTS:
-            documents.append(name(of.path))
-        elif of.said:
-            by_reason.setdefault(of.reason, []).append(name(of.path))
+        (documents if of.path.stem.lower() in DOCUMENTS else others).append(of)
     mend = "Move, convert or remove them."
     return [
-        *(Finding(f"file(s) are not used: {reason}", mend, names) for reason, names in by_reason.items()),
-        Finding("document(s) are not used", "Nothing has to be done.", documents, note=True),
+        *(
+            Finding(f"file(s) are not used: {reason}", mend, list(map(name, paths)))
+            for reason, paths in listing.by_reason(others).items()
+        ),
+        Finding("document(s) are not used", "Nothing has to be done.", [name(of.path) for of in documents], note=True),
     ]
