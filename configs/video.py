@@ -1,11 +1,12 @@
-"""MOCCA on videos, trained end to end (paper, section V-D, Table VI).
+"""Unusual moments in videos of a fixed camera; MOCCA on videos, trained end to end (paper, section V-D, Table VI).
 
 python -m mocca_jax.main --config=configs/video.py --config.data_dir=my_videos --workdir=runs/my_videos
 python -m mocca_jax.main --config=configs/video.py:ped2 --workdir=runs/ped2
 
 `my_videos` holds films or folders of frames, all normal; with train/ and test/ in it, test videos are scored too.
-ShanghaiTech's and UCSD's layouts are recognised, with frame labels. After the colon: `PRESETS`, below, several joined
-by commas (`configs/video.py:ped2,published`).
+ShanghaiTech's and UCSD's layouts are recognised, with frame labels. By default nothing is trained: statistics of
+optical flow by place. After the colon: one of `KINDS`, and for the paper's network `PRESETS`, several joined by commas
+(`configs/video.py:ped2,published`).
 """
 
 from ml_collections import ConfigDict
@@ -13,9 +14,19 @@ from ml_collections import ConfigDict
 from mocca_jax.config import presets
 
 
-def get_config(spec: str = "folder") -> ConfigDict:
-    _, chosen = presets.split(spec, "configs/video.py", presets=PRESETS)
+KINDS = {
+    "flow": "The default: no training, statistics of optical flow by place; as fast as a camera.",
+    "mocca": "The paper's method: clips of 16 frames of 64x96, a causal network; about twenty minutes.",
+}
+
+
+def get_config(spec: str = "flow") -> ConfigDict:
+    kind, chosen = presets.split(spec, "configs/video.py", KINDS, PRESETS)
     config = base()
+    if kind == "flow" and not chosen:
+        _flow(config)
+    elif "flow" in spec.split(","):
+        raise ValueError(f"{', '.join(chosen)} is for the paper's network: leave flow out")
     for name in chosen:
         PRESETS[name](config)
     return config
@@ -75,8 +86,24 @@ def base() -> ConfigDict:
     return config
 
 
+def _flow(config: ConfigDict) -> None:
+    """The default kind."""
+    config.frame_size = (0, 0)  # as the videos are, halved until no side is longer than 640
+    config.gray = True
+    config.heldout_fraction = 0.0  # every video is left out once
+    config.alpha = 0.01
+    config.planted = ("speed2", "slow", "still", "object", "run", "large")
+    config.encoder = "flow"
+    config.head = "activation"
+    config.layers = (0, 1, 2, 3)  # cells of 8, 16, 32, 64 pixels
+    config.stages = ()
+    config.score = "motion"
+    config.batch_size = 64
+    del config.joint
+
+
 def _folder(config: ConfigDict) -> None:
-    """The default: small frames, ends in about twenty minutes on two CPU cores."""
+    """The paper's network at small frames, ends in about twenty minutes on two CPU cores."""
 
 
 def _ped2(config: ConfigDict) -> None:

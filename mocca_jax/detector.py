@@ -202,7 +202,7 @@ class Detector:
 
     def examine(self, pictures: Any) -> Findings:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
-        if self.inputs.clip_length:
+        if self.inputs.has_frames:
             return self.findings(self.scorer.scores(pictures))
         return self.findings(self.of_views(self.scorer.prepared(pictures)))
 

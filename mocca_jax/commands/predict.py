@@ -133,9 +133,9 @@ def predict(
         UserError: no such run or input, or the output folder belongs to another run.
     """
     detector = Detector.load(run, by, alpha)
-    if drawn != "none" and (detector.map_scale is None or detector.inputs.clip_length):
+    if drawn != "none" and (detector.map_scale is None or detector.inputs.has_frames):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
-    found = sources.find(inputs, clips=bool(detector.inputs.clip_length), output=output)
+    found = sources.find(inputs, clips=detector.inputs.has_frames, output=output)
     settings = {"run": detector.digest, "data": detector.content.data, "alpha": detector.alpha, "by": detector.by}
     claim(output, settings | {"overlays": drawn})
     rows = Rows(output)
@@ -182,7 +182,7 @@ def _score_video(
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
         frames, count = _counted(incoming.frames(path, detector.inputs.depth), phase), 0
-        if detector.inputs.clip_length:
+        if detector.inputs.has_frames:
             found = detector.examine(frames)
             names = [(path, frame) for frame in range(len(found.score))]
             rows.add(names, [fingerprint] * len(names), found)

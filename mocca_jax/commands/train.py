@@ -186,6 +186,6 @@ def _log_first_step() -> None:
 
 def _next(config: ConfigDict, workdir: Path) -> str:
     """What one does with a finished run."""
-    new = "new_videos/" if "clip_length" in config else "new_pictures/"
+    new = "new_videos/" if "frame_size" in config else "new_pictures/"
     uses = f"mocca predict {workdir} {new}" if config.data in ("folder", "mvtec", "video") else ""
     return f"look at {workdir}/report.html" + (f"\nnext: {uses}" if uses else "")

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 
+UNTRAINED = ("statistics", "motion")  # scores for which nothing is trained
+
 _NEUTRAL = json.loads(json.dumps(LATER))  # as stored: tuples are lists
 
 
@@ -86,8 +88,10 @@ def _conflicts(config: ConfigDict) -> list[str]:
         faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")
     if config.boundary == "soft" and config.nu == 0:
         faults.append("nu = 0: the soft boundary divides by nu; take a value in (0, 1], or boundary='hard'")
-    if config.score == "statistics":
-        faults.append("score = 'statistics': nothing is trained for it; stages must be ()")
+    if config.score in UNTRAINED:
+        faults.append(f"score = {config.score!r}: nothing is trained for it; stages must be ()")
+    if "frame_size" in config and not all(config.frame_size):
+        faults.append("frame_size = (0, 0): a network takes frames of one size; name it")
     if config.score == "distance" and not distances:
         faults.append("score = 'distance': no stage trains distances; add 'one_class' to stages")
     if config.score == "reconstruction" and last not in ("reconstruction", "joint"):
@@ -100,12 +104,30 @@ def _conflicts(config: ConfigDict) -> list[str]:
 
 
 def _untrained_conflicts(config: ConfigDict) -> list[str]:
+    if config.score not in UNTRAINED:
+        words = " or ".join(map(repr, UNTRAINED))
+        return [f"stages = (): score = {config.score!r} is trained; name its stages, or take score = {words}"]
+    return _motion_conflicts(config) if config.score == "motion" else _statistics_conflicts(config)
+
+
+def _motion_conflicts(config: ConfigDict) -> list[str]:
     faults = []
-    if config.score != "statistics":
-        faults.append(
-            f"stages = (): score = {config.score!r} is trained; name its stages, or take score = 'statistics'"
-        )
-    elif not config.layers or not setting(config, "fine_layers"):
+    if config.data != "video":
+        faults.append(f"score = 'motion' looks at videos: data must be 'video', not {config.data!r}")
+    if config.encoder != "flow":
+        faults.append(f"score = 'motion' looks at optical flow: encoder must be 'flow', not {config.encoder!r}")
+    if not config.layers:
+        faults.append("score = 'motion': layers must name layers")
+    if config.get("heldout_fraction", 0):
+        faults.append("score = 'motion' leaves every video out once: heldout_fraction must be 0")
+    if config.get("foreground", False):
+        faults.append("score = 'motion' looks at whole frames: foreground must be False")
+    return faults
+
+
+def _statistics_conflicts(config: ConfigDict) -> list[str]:
+    faults = []
+    if not config.layers or not setting(config, "fine_layers"):
         faults.append("score = 'statistics': layers and fine_layers must name layers")
     if config.get("patch", 0):
         faults.append("score = 'statistics' looks at whole images: patch must be 0")

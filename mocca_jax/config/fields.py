@@ -24,6 +24,7 @@ from mocca_jax.config.rules import (
     named,
     number,
     rows_and_columns,
+    rows_and_columns_or_0,
     several,
     several_of,
 )
@@ -48,6 +49,7 @@ _NETWORK = {
         "lenet",
         "resnet",
         "video_resnet",
+        "flow",
         "efficientnet_lite0",
         "efficientnet_lite1",
         "efficientnet_lite2",
@@ -77,7 +79,7 @@ _NETWORK = {
 _METHOD = {
     "stages": different("reconstruction", "one_class", "joint").means(
         "the training stages in order; each has settings of its own under its name (section III); () with score = "
-        "'statistics', which trains nothing"
+        "'statistics' or 'motion', which train nothing"
     ),
     "transfer": SWITCH.means("a stage starts from the encoder of the stage before it (section III)"),
     "boundary": named("soft", "hard").means("the one-class loss: 'soft' is Eq. 2, 'hard' Eq. 3"),
@@ -94,9 +96,9 @@ _METHOD = {
         "coordinates of centroids nearer to 0 than this are moved to it, by sign; 0 = off. Not in the paper, as "
         "published"
     ),
-    "score": choice("distance", "reconstruction", "combined", "statistics").means(
+    "score": choice("distance", "reconstruction", "combined", "statistics", "motion").means(
         "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, or both (section V-D); or "
-        "how far the features of each place are from those of normal images"
+        "how far the features of each place are from those of normal images, or its movement from that of normal videos"
     ),
     "score_norm": choice("squared", "l2").means(
         "distances and radii in the score: 'squared' is Eq. 6, 'l2' un-squared, as published for MVTec AD"
@@ -189,8 +191,10 @@ _PRETRAINED = {
 }
 _IMAGES = _PICTURES | _in("network", _PRETRAINED) | _in("anomaly maps", _MAPS)
 _FRAMES = {
-    "frame_size": rows_and_columns(8).means(
-        "rows and columns of a frame, divisible by 32 (256x512, section IV-C)", "pixels"
+    "frame_size": rows_and_columns_or_0(8).means(
+        "rows and columns of a frame, divisible by 32 (256x512, section IV-C); (0, 0) with score = 'motion': as the "
+        "videos are, halved until no side is longer than 640",
+        "pixels",
     ),
     "gray": SWITCH.means("frames are gray, with one channel"),
     "frame_differences": choice("none", "signed", "absolute").means("each frame less the one before is the input"),
@@ -198,7 +202,7 @@ _FRAMES = {
     "clip_stride": integer(1).means("distance between the beginnings of the clips that training draws from", "frames"),
     "clips_per_epoch": integer(1).means("how many clips an epoch draws", "clips"),
     **_HELD_OUT,
-    "planted": several_of("speed2", "speed3", "backwards", "object").means(
+    "planted": several_of("speed2", "speed3", "slow", "still", "backwards", "object", "run", "large").means(
         "anomalies that are made up in the held-out videos, to choose settings by"
     ),
 }

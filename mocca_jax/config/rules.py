@@ -90,6 +90,12 @@ def rows_and_columns(low: int) -> Field:
     )
 
 
+def rows_and_columns_or_0(low: int) -> Field:
+    """As `rows_and_columns`, or two zeros."""
+    pair = rows_and_columns(low)
+    return Field(lambda v: pair.accepts(v) or v in ((0, 0), [0, 0]), f"{pair.allowed}, or (0, 0)")
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
 

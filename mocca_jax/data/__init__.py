@@ -69,6 +69,7 @@ class Dataset:
     function in `scores.AGGREGATES` that turns the scores of units into those of samples.
     `paper_auc` is the paper's figure per boundary. `files`: what the data set is made of, by name the digest of each
     file's content; empty where it is made up. `unused`: files that lie there and are not used, as lines of text.
+    `videos`: how many normal ones are held out, or left out in turn; parts of one are not counted.
     """
 
     train: Split
@@ -84,6 +85,7 @@ class Dataset:
     centred: Split | None = None
     files: dict[str, str] = field(default_factory=dict)
     unused: str = ""
+    videos: int = 0
 
     @property
     def fingerprint(self) -> str:

@@ -68,6 +68,7 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
         inputs=Inputs(shape, normalize, "stretch"),
         description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
         aggregate="frames",
+        videos=len(held) if len(train) > 1 else 1,
         **more,
     )
 

@@ -1,7 +1,8 @@
-"""Frames of many videos as one memory-mapped uint8 array, decoded once (see `cache.py`)."""
+"""Frames of many videos, or their optical flow, as one memory-mapped array, decoded once (see `cache.py`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +11,7 @@ from absl import logging
 from PIL import Image
 
 from mocca_jax import console
-from mocca_jax.data import cache, decoder, films
+from mocca_jax.data import cache, decoder, films, flow, footage
 from mocca_jax.errors import UserError
 
 CHUNK = 64
@@ -27,7 +28,7 @@ def decoded(name: str, sources: Sequence[Source], size: tuple[int, int], gray: b
     Raises:
         UserError: files that cannot be read, all named; a film without frames; no room for the cache.
     """
-    files = [path for source in sources for path in ([source] if isinstance(source, Path) else source)]
+    files = files_of(sources)
     entry = f"{name}-{size[0]}x{size[1]}{'-gray' if gray else ''}-{cache.fingerprint(files, size, gray, len(sources))}"
     channels = 1 if gray else 3
 
@@ -57,10 +58,74 @@ def decoded(name: str, sources: Sequence[Source], size: tuple[int, int], gray: b
     return arrays["frames"], np.asarray(arrays["lengths"])
 
 
-def _write_header(out: BinaryIO, shape: tuple[int, ...]) -> None:
+@dataclass(frozen=True)
+class Moved:
+    """Of all frames of many videos: `cells [N, rows, columns, 3]`, see `flow.py`, memory-mapped; `begins [N]`: nothing
+    came directly before; `seconds [N]` since each video's first frame, NaN where nothing tells; `lengths [V]`; `size`:
+    rows and columns of the frames."""
+
+    cells: np.ndarray
+    begins: np.ndarray
+    seconds: np.ndarray
+    lengths: np.ndarray
+    size: tuple[int, int]
+
+
+def moved(name: str, sources: Sequence[Source], size: tuple[int, int]) -> Moved:
+    """The optical flow of all videos.
+
+    Args:
+        name: begins that of the cache's entry.
+        sources: the videos.
+        size: rows and columns that frames are brought to; (0, 0): those of the first video, see `flow.size_of`.
+
+    Raises:
+        UserError: as `decoded`.
+    """
+    if not all(size):
+        first = next(iter(footage.of(sources[0]))).picture
+        size = flow.size_of((first.height, first.width))
+    entry = f"{name}-flow-{size[0]}x{size[1]}-{cache.fingerprint(files_of(sources), 'flow', size, len(sources))}"
+
+    def build(folder: Path) -> None:
+        begins, seconds, lengths = [], [], []
+        cells = flow.grid(size)
+
+        def grey(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
+            for frame in footage.of(source):
+                begins.append(frame.begins)
+                seconds.append(np.nan if frame.seconds is None else frame.seconds)
+                yield flow.grey(frame.picture, size), frame.begins
+
+        signs = console.Phase("optical flow", len(sources), "videos")
+        with open(folder / "cells.npy", "wb+") as out, signs as phase:
+            _write_header(out, (0, *cells, 3), np.float16)
+            for source in sources:
+                count = 0
+                for found, _ in flow.cells(grey(source)):
+                    out.write(found.tobytes())
+                    count += 1
+                    phase.update(0, f"{sum(lengths) + count} frames")
+                lengths.append(count)
+                phase.update()
+            _write_header(out, (sum(lengths), *cells, 3), np.float16)
+        for array, values in {"begins": begins, "seconds": seconds, "lengths": lengths}.items():
+            np.save(folder / f"{array}.npy", np.array(values))
+
+    arrays = cache.built(entry, build)
+    return Moved(arrays["cells"], *(np.asarray(arrays[name]) for name in ("begins", "seconds", "lengths")), size)
+
+
+def files_of(sources: Iterable[Source]) -> list[Path]:
+    """All files, in order."""
+    return [path for source in sources for path in ([source] if isinstance(source, Path) else source)]
+
+
+def _write_header(out: BinaryIO, shape: tuple[int, ...], dtype: type = np.uint8) -> None:
     """At the file's beginning; numpy pads headers so that the first side may grow."""
     out.seek(0)
-    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, described)
 
 
 def _images(paths: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Image.Image]:

@@ -57,6 +57,11 @@ def absolute_differences(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     return jnp.abs(signed_differences(raw, inputs))
 
 
+def cells(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """Cells of optical flow, as they are."""
+    return raw.astype(jnp.result_type(float))
+
+
 NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
     "unit": unit,
     "symmetric": symmetric,
@@ -65,6 +70,7 @@ NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
     "contrast": contrast,
     "signed_differences": signed_differences,
     "absolute_differences": absolute_differences,
+    "cells": cells,
 }
 
 
@@ -99,6 +105,16 @@ class Inputs:
     def channels(self) -> int:
         """1 for grey, 3 for colours."""
         return self.shape[-1]
+
+    @property
+    def of_flow(self) -> bool:
+        """Whether units are cells of the optical flow between frames, see `data/flow.py`; `size` is then the frames'."""
+        return self.normalize == "cells"
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether what is judged are the frames of videos."""
+        return self.of_flow or bool(self.clip_length)
 
     @property
     def clip_length(self) -> int:

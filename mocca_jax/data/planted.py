@@ -1,16 +1,20 @@
 """Made-up anomalies in normal videos: for choosing settings without looking at a test set.
 
-Every normal video is planted whole, once per kind: played two or three times as fast, backwards, or with an object
-that moves through it. Real anomalies differ; a figure measured on these is no promise. Where people walk both ways,
-`backwards` is no anomaly: name the kinds that are.
+Every normal video is planted whole, once per kind: played two or three times as fast, half as fast, backwards, frozen,
+with an object that moves through it, or with something of its own that moves much faster than all else or is twice as
+large. Real anomalies differ; a figure measured on these is no promise. Where people walk both ways, `backwards` is no
+anomaly: name the kinds that are.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mocca_jax.data import cutouts
+
 LONGEST = 200  # frames taken of a video
 MOST = 8  # videos
+NOISE = 1.5  # grey levels: of a camera that looks at something frozen
 
 Kind = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -23,7 +27,7 @@ def plant(pictures: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
         kind: one of `KINDS`.
 
     Returns:
-        `[T', H, W, C]`; shorter where it is played faster.
+        `[T', H, W, C]`; shorter where it is played faster, without frames where nothing moves that could be pasted.
     """
     return KINDS[kind](pictures, rng)
 
@@ -63,7 +67,39 @@ def _object(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-KINDS: dict[str, Kind] = {"speed2": _faster(2), "speed3": _faster(3), "backwards": _backwards, "object": _object}
+def _slow(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half as fast, the frames between blended."""
+    del rng
+    between = (pictures[:-1].astype(np.uint16) + pictures[1:] + 1) // 2
+    out = np.empty((2 * len(pictures) - 1, *pictures.shape[1:]), np.uint8)
+    out[::2], out[1::2] = pictures, between
+    return out[: len(pictures)]
+
+
+def _still(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All stands still, but for the camera's noise."""
+    noisy = pictures[len(pictures) // 2] + rng.normal(0, NOISE, pictures.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def _pasted(**how: float) -> Kind:
+    def plant(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        found = cutouts.find(pictures)
+        return cutouts.crossing(pictures, found, rng, **how) if found else pictures[:0]
+
+    return plant
+
+
+KINDS: dict[str, Kind] = {
+    "speed2": _faster(2),
+    "speed3": _faster(3),
+    "slow": _slow,
+    "still": _still,
+    "backwards": _backwards,
+    "object": _object,
+    "run": _pasted(faster=2.5),
+    "large": _pasted(larger=2.0),
+}
 
 
 def videos(pictures: Sequence[np.ndarray], kinds: Sequence[str], least: int, seed: int) -> dict[str, np.ndarray]:

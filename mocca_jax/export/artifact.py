@@ -97,6 +97,11 @@ def write(detector: Detector, path: Path) -> None:
 def picture_shape(detector: Detector) -> tuple[int, ...]:
     """What the program takes, without the batch axis: the pictures before patches are cut."""
     inputs = detector.inputs
+    if inputs.of_flow:
+        raise UserError(
+            "this run looks at optical flow, which OpenCV computes: no exported program can hold it. Its detector.npz "
+            "is what can be carried elsewhere; mocca predict and mocca watch take it."
+        )
     return inputs.shape if inputs.clip_length else (*inputs.size, inputs.channels)
 
 

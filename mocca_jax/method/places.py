@@ -55,6 +55,13 @@ class Sums:
                 self.third[place] += square @ x
                 self.fourth[place] += square @ square
 
+    def __add__(self, other: "Sums") -> "Sums":
+        """Over the pictures of both, which have one reference."""
+        both = Sums(self.reference)
+        for name in ("count", "first", "second", "third", "fourth"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        return both
+
     def mean(self) -> np.ndarray:
         """`[P, D]`."""
         return self.reference + self.first / self.count

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mocca_jax.config import setting, suggestion
 from mocca_jax.models import (
     efficientnet,
+    flow,
     heads,
     imagenet_resnet,
     lenet,
@@ -29,6 +30,7 @@ ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "lenet": lenet,
     "resnet": resnet,
     "video_resnet": video_resnet,
+    flow.NAME: flow,
     **efficientnet.NETWORKS,
     **imagenet_resnet.NETWORKS,
     **vit.NETWORKS,

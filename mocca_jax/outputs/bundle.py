@@ -21,7 +21,7 @@ from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import normal_features, places
+from mocca_jax.method import motion, normal_features, places
 from mocca_jax.outputs import results
 from mocca_jax.scoring import placed
 from mocca_jax.training import parallel
@@ -224,20 +224,22 @@ def _read(file: Path | BinaryIO, what: Path | str) -> tuple[dict[str, Any], dict
 def _state(tree: dict[str, Any]) -> TrainState:
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=tree["params"],
+        params=tree.get("params", {}),
         batch_stats=tree.get("batch_stats", {}),
         opt_state=(),
         centroids=tree.get("centroids", {}),
         radii=tree.get("radii", {}),
         rng=jax.random.key_data(jax.random.key(0)),
-        statistics=_placed(tree["statistics"]) if "statistics" in tree else None,
+        statistics=_statistics(tree["statistics"]) if "statistics" in tree else None,
     )
 
 
-def _as_tree(statistics: placed.Placed | None) -> dict[str, Any]:
+def _as_tree(statistics: placed.Placed | motion.Motion | None) -> dict[str, Any]:
     """The statistics as nested dicts of arrays."""
     if statistics is None:
         return {}
+    if isinstance(statistics, motion.Motion):
+        return {"movement": {name: vars(layer) for name, layer in statistics.layers.items()}}
     grids = {
         grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS} | _packed(found)
         for grid, found in statistics.grids.items()
@@ -258,6 +260,12 @@ def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
     rows, columns = np.triu_indices(size)
     whitener[:, rows, columns] = tree["whitener"]
     return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
+
+
+def _statistics(tree: dict[str, Any]) -> placed.Placed | motion.Motion:
+    if "movement" in tree:
+        return motion.Motion({name: motion.Layer(**layer) for name, layer in tree["movement"].items()})
+    return _placed(tree)
 
 
 def _placed(tree: dict[str, Any]) -> placed.Placed:

@@ -4,10 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from mocca_jax.method import metrics, threshold
+from mocca_jax.data import Split
+from mocca_jax.method import blocks, metrics, threshold
+from mocca_jax.scoring import evaluate
 from mocca_jax.training.parts import STRICT, Parts
 
 SCORE, MAP = "score", "map"
+
+
+def normals(found: evaluate.Scores | None, split: Split | None) -> np.ndarray | None:
+    """What a threshold comes from: the scores of normal samples; of frames the largest of each block, `blocks.maxima`."""
+    if found is None:
+        return None
+    return blocks.maxima(found.combined, split.timeline.pieces) if split.timeline else found.combined
 
 
 def by(made_up: dict[str, dict[str, float]], maps: dict[str, Any] | None, own: bool) -> str:

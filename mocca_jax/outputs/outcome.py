@@ -38,7 +38,7 @@ def compose(
     test, heldout, changed, defects = (scores.get(name) for name in ("test", "heldout", "changed", "defects"))
     truth = labels(dataset)
     comparable = test and {0, 1} <= set(np.unique(truth))
-    normals = heldout.combined if heldout else None
+    normals = decision.normals(heldout, dataset.heldout)
     planted = defects and dataset.defects.timeline is not None
 
     def figures(of: str, wanted: Any, measure: Callable[..., dict], *arguments: Any) -> dict:
@@ -69,7 +69,8 @@ def compose(
         "sha256": _sha256(trained, scores),
     }
     if heldout and dataset.heldout.timeline:
-        result["samples"]["heldout_videos"] = len(dataset.heldout.timeline.videos)
+        result["samples"]["heldout_videos"] = dataset.videos
+        result["samples"]["heldout_blocks"] = len(normals)
     choose = partial(decision.by, made_up, localized.result, config.score == placed.SCORE)
     by = parts.make("choice between score and map", choose, decision.SCORE)
     deciding = (normals, test.combined if test else None)

@@ -6,7 +6,8 @@ The terminal and the report say the same. Everything follows from `result.json`.
 import math
 from typing import Any
 
-from mocca_jax.method import metrics
+from mocca_jax.method import blocks, metrics
+from mocca_jax.method import threshold as threshold_
 from mocca_jax.outputs import decision
 from mocca_jax.training.parts import AGAIN
 
@@ -59,19 +60,14 @@ def threshold(result: dict[str, Any]) -> list[str]:
     if found["threshold"] is None:
         return ["Nothing was held out, so there is no threshold: scores order samples and decide nothing."]
     count, promised = found["heldout"], found["promised_share"]
+    if videos := result["samples"].get("heldout_videos"):
+        return [*_of_blocks(found, videos, unseen(result)), *_flagged_on_test(found, of)]
     if result.get("statistics"):
         said = (
             f"Threshold {found['threshold']:.4g}, from {count} good {of}, each left out of the statistics once: on "
             f"average over runs about {promised:.1%} of good {of} are flagged; for the CV+ of Barber et al. (2021), "
             f"which it follows, at most {min(2 * promised, 1):.1%} is guaranteed."
         )
-    elif videos := result["samples"].get("heldout_videos"):
-        return [
-            f"Threshold {found['threshold']:.4g}, above {1 - promised:.1%} of the {count} frames of {videos} held-out "
-            "video(s). That is no promise: the frames of one video are alike, and those of another may be flagged far "
-            "more often.",
-            *_flagged_on_test(found, of),
-        ]
     else:
         said = (
             f"Threshold {found['threshold']:.4g}, from {count} held-out normal samples alone: at most {promised:.1%} "
@@ -89,6 +85,31 @@ def threshold(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"Of good {of} as on a next day (made up: moved, another lamp and focus) it flags {next_day:.1%}; the "
             "promise is for those taken as in training."
+        )
+    return lines
+
+
+def _of_blocks(found: dict[str, Any], videos: int, unseen: str) -> list[str]:
+    """Of the frames of videos."""
+    count, promised = found["heldout"], found["promised_share"]
+    lines = [
+        f"Threshold {found['threshold']:.4g}, from the largest scores of {count} blocks of {blocks.FRAMES} frames, in "
+        f"{videos} {unseen} normal video(s)."
+    ]
+    if videos < blocks.FILMS:
+        return [
+            *lines,
+            f"That is no promise: {videos} video(s) do not say how others differ; it takes {blocks.FILMS}. In these, "
+            f"{promised:.1%} of the blocks reach it.",
+        ]
+    lines.append(
+        f"Of such blocks of good video about {promised:.1%} are flagged somewhere, on average over runs (conformal "
+        "prediction over blocks, Chernozhukov et al. 2018); a camera's bad day is not in it."
+    )
+    if promised > found["alpha"] + 1e-9:
+        lines.append(
+            f"{found['alpha']:.1%} was asked for, but {count} blocks allow no less than {promised:.1%}: that takes "
+            f"{threshold_.needed(found['alpha'])} blocks."
         )
     return lines
 
@@ -166,7 +187,7 @@ def _flagged_on_test(found: dict[str, Any], of: str) -> list[str]:
 
 def _words(result: dict[str, Any]) -> tuple[str, str]:
     """How samples and anomalies are called."""
-    videos = result["frames"] or "clip_length" in result["config"]
+    videos = result["frames"] or "frame_size" in result["config"]
     return ("frames", "anomalies") if videos else ("images", "defects")
 
 

@@ -21,7 +21,7 @@ from mocca_jax.models import heads
 from mocca_jax.outputs import bundle, folders
 from mocca_jax.pipeline.finish import Ended, finish
 from mocca_jax.pipeline.stages import CHECKPOINTS, Training
-from mocca_jax.scoring import evaluate, fitting, maps, placed
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, maps, moving, placed
 from mocca_jax.training import final, interrupts, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.parts import Parts
@@ -82,7 +82,7 @@ def run(
     )
     folders.check_data(workdir, dataset.files)
     with folders.claim(config, workdir, dataset.files), interrupts.stop_request() as stop:
-        if placed.is_used(config):
+        if not config.stages:
             return finish(_fitted(config, workdir, dataset, stop))
         mesh, budget, folder = parallel.make_mesh(), memory.Budget(config), workdir / CHECKPOINTS
         training = Training(config, workdir, dataset, stop, _once(on_first_step), budget)
@@ -108,16 +108,28 @@ def _check_finished(config, workdir: Path) -> None:
 
 
 def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopRequest) -> Ended:
-    """A run that trains nothing: pretrained weights, and statistics of the normal pictures."""
-    began, mesh = time.monotonic(), parallel.make_mesh()
+    """A run that trains nothing: statistics of the normal pictures or frames."""
+    began, mesh, ready = time.monotonic(), parallel.make_mesh(), Parts()
+    if moving.is_used(config):
+        fitted = _of_movement(config, dataset, mesh, stop, ready)
+    else:
+        fitted = _of_pictures(config, dataset, mesh, stop, ready)
+    trained = final.trained(fitted.state, {"statistics": time.monotonic() - began}, None)
+    return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted, ready)
+
+
+def _of_movement(config, dataset: data.Dataset, mesh: Any, stop: interrupts.StopRequest, ready: Parts) -> Any:
+    model = moving.network(config, dataset.inputs.shape)
+    state = train.untrained_state({"params": {}, "batch_stats": {}}, jax.random.key(config.seed))
+    return fitting_motion.fit(model, state, dataset, config, mesh, stop, ready)
+
+
+def _of_pictures(config, dataset: data.Dataset, mesh: Any, stop: interrupts.StopRequest, ready: Parts) -> Any:
     loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
     logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
     state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
     model = placed.network(config, dataset.inputs.shape)
-    ready = Parts()
-    fitted = fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
-    trained = final.trained(fitted.state, {"statistics": time.monotonic() - began}, None)
-    return Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, memory.Budget(config), fitted, ready)
+    return fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

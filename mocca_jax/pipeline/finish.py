@@ -18,8 +18,7 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, localize, maps, rounding
-from mocca_jax.scoring.fitting import Fitted
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
 
@@ -39,7 +38,7 @@ class Ended:
     trained: final.Trained
     mesh: Any
     budget: memory.Budget
-    fitted: Fitted | None = None
+    fitted: fitting.Fitted | fitting_motion.Fitted | None = None
     parts: Parts = field(default_factory=Parts)
 
 
@@ -48,7 +47,7 @@ def finish(run: Ended) -> dict[str, Any]:
     config, dataset, parts, seconds = run.config, run.dataset, run.parts, dict(run.trained.seconds)
     began = time.monotonic()
     scores, scale, tied, program = _normals(run)
-    normals = scores["heldout"].combined if "heldout" in scores else None
+    normals = decision.normals(scores.get("heldout"), dataset.heldout)
     content = _content(run, normals, scale, tied)
     if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
         (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
@@ -104,7 +103,7 @@ def _normals(run: Ended) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, di
     scores = run.fitted.scores() if run.fitted else {}
     program = _program(run, [split for name, split in _splits(dataset).items() if name not in scores])
     if run.fitted:
-        return scores, {}, {decision.SCORE: run.fitted.rounding[decision.SCORE]}, program
+        return scores, run.fitted.scale, {decision.SCORE: run.fitted.rounding[decision.SCORE]}, program
     if dataset.heldout is None:
         return {}, {}, {}, program
     heldout = evaluate.score_split(program, state, dataset.heldout, dataset.aggregate, config, run.mesh, "heldout")
@@ -155,6 +154,8 @@ def _program(run: Ended, splits: list[Split]) -> Any:
 def _localized(run: Ended) -> localize.Localized:
     """Maps of this host's devices; all of the test set's are kept."""
     dataset, fitted = run.dataset, run.fitted
+    if dataset.heldout is None or dataset.heldout.pictures is None:
+        return localize.Localized()
     model = evaluate.built(run.config, dataset.inputs.shape)
     context = maps.Context(model, run.trained.state, dataset.inputs, run.config, parallel.own_mesh())
     ready = None

@@ -8,9 +8,9 @@ import numpy as np
 
 from mocca_jax import console, models
 from mocca_jax.data import Split, batching
-from mocca_jax.method import frames, losses, metrics, scores
+from mocca_jax.method import frames, losses, metrics, motion, scores
 from mocca_jax.models import AutoEncoder, lookup
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import moving, placed
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, distances, features_of
@@ -36,6 +36,16 @@ class Scores:
         return Scores(self.combined[which], layers, tuple(term[which] for term in self.terms))
 
 
+def one_after_another(found: Sequence[Scores]) -> Scores:
+    """Scores of the samples of all, at least one."""
+    terms = zip(*(of.terms for of in found), strict=True)
+    return Scores(
+        np.concatenate([of.combined for of in found]),
+        joined([of.layers for of in found]),
+        tuple(np.concatenate(term) for term in terms),
+    )
+
+
 @dataclass(frozen=True)
 class Findings:
     """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
@@ -57,6 +67,8 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
+    if isinstance(state.statistics, motion.Motion):
+        return moving.unit_scores(state.statistics, features_of(sown), image)
     if state.statistics is not None:
         return placed.unit_scores(placed.of_features(config, state.statistics, features_of(sown), image.shape[1:]))
     parts = {}
@@ -69,13 +81,15 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
 
 def seen(state: TrainState, raw: jax.Array) -> jax.Array:
     """Raw units as the encoder gets them, before scaling: under one lamp where statistics are compared with."""
-    return raw if state.statistics is None else placed.relit(raw, state.statistics.colour, state.statistics.grey)
+    known = state.statistics
+    return placed.relit(raw, known.colour, known.grey) if isinstance(known, placed.Placed) else raw
 
 
 def built(config, shape: tuple[int, ...]) -> AutoEncoder:
     """The network that a finished run scores with."""
-    if placed.is_used(config):
-        return placed.network(config, shape)
+    for statistics in (placed, moving):
+        if statistics.is_used(config):
+            return statistics.network(config, shape)
     return models.build(config, shape, tuple(config.layers) if stages.last(config).has_centroids else ())
 
 
@@ -101,6 +115,12 @@ def score_split(
     scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh, name: str = "samples"
 ) -> Scores:
     """The scores of a split's samples; `name`: what to call it while it lasts."""
+    found = score_units(scorer, state, split, config, mesh, name)
+    return of_samples(found, aggregate, split.timeline or split.sample_of_unit, config)
+
+
+def score_units(scorer: Callable, state: TrainState, split: Split, config, mesh, name: str) -> dict[str, np.ndarray]:
+    """What the scorer says of a split's units, `{name: [U]}`."""
     found: list[dict[str, np.ndarray]] = []
     padded = parallel.padded(config.batch_size, mesh)
     state = parallel.replicate(state.replace(opt_state=()), mesh)
@@ -109,7 +129,7 @@ def score_split(
             scored = parallel.fetch(scorer(state, *parallel.shard((batch.image, batch.mask), mesh)))
             found.append({part: values[: batch.units] for part, values in scored.items()})
             phase.update(batch.units)
-    return of_samples(joined(found), aggregate, split.timeline or split.sample_of_unit, config)
+    return joined(found)
 
 
 def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -125,6 +145,9 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
         aggregate: a name in `scores.AGGREGATES`; `where` is its second argument.
         config: says which part is the score.
     """
+    if moving.is_used(config):
+        parts = motion.of_frames(units, where.pieces)
+        return Scores(np.max([parts[name] for name in parts if name != motion.SLOW], axis=0), parts)
     to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
     samples = {name: to_samples(np.asarray(values), where) for name, values in units.items()}
     if placed.is_used(config):
@@ -135,7 +158,7 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
     return Scores(combined, samples)
 
 
-Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term
+Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term, or part of the score
 LEAST_SPREAD = 1e-20  # whose inverse float32 holds
 
 
@@ -156,10 +179,13 @@ def standardized(found: Scores, scale: Scale) -> Scores:
     """Combined = the sum of one-class score and reconstruction error, each in deviations from its mean.
 
     Differs from the paper, which adds the two after scaling each by its extremes over the test video. Without a scale,
-    as it was.
+    as it was. Where movement is scored, its parts are standardised and combined.
     """
     if not scale:
         return found
+    if ONE_CLASS not in scale:
+        combined, parts = moving.combined(found.layers, scale)
+        return Scores(combined, parts, (combined,))
     least = np.finfo(np.float32).tiny
     terms = tuple((found.layers[name] - mean) / max(spread, least) for name, (mean, spread) in scale.items())
     return Scores(sum(terms), found.layers, terms)

@@ -7,7 +7,7 @@ the picture itself is left out of the statistics. No test image has a say.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mocca_jax.data import Dataset, Split, defects, next_day
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import maps, placed, rounding
+from mocca_jax.scoring import evaluate, maps, placed, rounding
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
 from mocca_jax.scoring.placed import PARTS, SCORE
@@ -65,6 +65,7 @@ class Fitted:
     chosen: str
     weights: dict[str, Any]
     rounding: dict[str, float]
+    scale: evaluate.Scale = field(default_factory=dict)
 
     def scores(self) -> dict[str, Scores]:
         """By the names of the splits that `with_splits` adds."""

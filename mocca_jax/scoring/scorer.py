@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from mocca_jax.data import batching, incoming, views
+from mocca_jax.data import batching, flow, footage, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
-from mocca_jax.scoring import evaluate
+from mocca_jax.scoring import evaluate, streaming
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.step import TrainState
 
@@ -38,6 +38,11 @@ class Scorer:
 
     def scores(self, pictures: Any) -> evaluate.Scores:
         """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
+        if self.inputs.of_flow:
+            found = list(self.running(footage.of(pictures, self.inputs.depth)))
+            if not found:
+                raise UserError("a video without frames")
+            return evaluate.one_after_another(found)
         if self.inputs.clip_length:
             return self._frame_scores(incoming.frames(pictures))
         return self.of_views(self.prepared(pictures))
@@ -72,6 +77,37 @@ class Scorer:
         timeline = Timeline(["video"], np.array([total]), np.zeros(count, np.int64), np.arange(count), length)
         found = evaluate.of_samples(evaluate.joined(units), self.aggregate, timeline, self.config)
         return evaluate.standardized(found, self.scale) if self.scale else found
+
+    def running(self, frames: Iterable[footage.Frame], live: bool = False) -> Iterator[evaluate.Scores]:
+        """Scores of a video's frames by their movement, in order, as soon as they are known.
+
+        Args:
+            frames: of a video; at one that begins anew, nothing is compared with those before.
+            live: each frame is waited for: nothing is read ahead but a first frame's second.
+        """
+        at_once, size = (1 if live else self.config.batch_size), self.inputs.size
+        stream = streaming.MovementScorer(self.score_units, self.scale)
+        grey = ((flow.grey(frame.picture, size), frame.begins) for frame in frames)
+        held: list[np.ndarray] = []
+
+        def pushed() -> Iterator[evaluate.Scores]:
+            found = stream.push(np.stack(held)) if held else None
+            held.clear()
+            if found:
+                yield found
+
+        started = False
+        for cells, begins in flow.cells(grey, 1 if live else flow.THREADS):
+            if begins and started:
+                yield from pushed()
+                yield stream.end()
+            started = True
+            held.append(cells)
+            if len(held) >= at_once:
+                yield from pushed()
+        yield from pushed()
+        if started:
+            yield stream.end()
 
     def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
         """What the network sees of the pictures, a batch at a time."""

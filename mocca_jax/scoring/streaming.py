@@ -1,9 +1,12 @@
-"""Scores of a running video, frame by frame, with the memory of one clip."""
+"""Scores of a running video, with the memory of one clip or of a few frames."""
 
 from collections import deque
 from collections.abc import Callable
 
 import numpy as np
+
+from mocca_jax.method import motion, over_time
+from mocca_jax.scoring import evaluate
 
 Scored = list[tuple[int, float]]
 
@@ -67,3 +70,37 @@ class FrameScorer:
         self._frames.clear()
         self._clips.clear()
         return scored
+
+
+class MovementScorer:
+    """Gives the scores of frames by their movement that a run gives for the whole video, bit by bit.
+
+    A frame's score is known `lag` frames later.
+
+    Args:
+        score_units: cells, averaged over frames, `[n, rows, columns, 3]` -> what `evaluate.unit_scores` says of them.
+        scale: of the parts of the score.
+    """
+
+    lag = motion.LAG
+
+    def __init__(self, score_units: Callable[[np.ndarray], dict[str, np.ndarray]], scale: evaluate.Scale):
+        self._score_units, self._scale = score_units, scale
+        self._averaged, self._parts = over_time.Running(motion.AVERAGED), motion.Running()
+
+    def push(self, cells: np.ndarray) -> evaluate.Scores | None:
+        """Takes the cells of the next frames `[n, rows, columns, 3]`; the scores that are known by now, in order."""
+        return self._scores(self._pushed(self._averaged.push(cells)))
+
+    def end(self) -> evaluate.Scores | None:
+        """The scores of the last frames. Afterwards a new video may begin."""
+        last = self._pushed(self._averaged.end())
+        return self._scores(evaluate.joined([last, self._parts.end()]))
+
+    def _pushed(self, averaged: np.ndarray) -> dict[str, np.ndarray]:
+        return self._parts.push(self._score_units(averaged.astype(np.float32))) if len(averaged) else {}
+
+    def _scores(self, parts: dict[str, np.ndarray]) -> evaluate.Scores | None:
+        if not parts or not len(parts[motion.SLOW]):
+            return None
+        return evaluate.standardized(evaluate.Scores(np.zeros(0), parts), self._scale)

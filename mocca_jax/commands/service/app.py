@@ -33,7 +33,7 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
     Raises:
         UserError: a model of videos, which scores frames only when their neighbours are known.
     """
-    if detector.inputs.clip_length:
+    if detector.inputs.has_frames:
         raise UserError("this run is one on videos; only runs on pictures can be served")
     batcher, digest = Batcher(detector, limits.waiting), detector.digest
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import logging
 
-from mocca_jax.data import Dataset, clips, frame_store, listing, video_layout
+from mocca_jax.data import Dataset, clips, frame_store, listing, movement, video_layout
 from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
@@ -26,8 +26,13 @@ def load(config) -> Dataset:
     if unused := listing.told(found.unused, lambda path: printable(path.relative_to(folder))):
         logging.warning("%s: these files are not used:\n%s", printable(folder), unused)
     every, size = (*found.train, *found.test), tuple(config.frame_size)
+    sources = [video.source for video in every]
     of_files = _digests(folder, found.files())
-    frames, lengths = frame_store.decoded(folder.name, [video.source for video in every], size, config.gray)
+    moved = frame_store.moved(folder.name, sources, size) if config.score == "motion" else None
+    if moved:
+        frames, lengths = moved.cells, moved.lengths
+    else:
+        frames, lengths = frame_store.decoded(folder.name, sources, size, config.gray)
     videos, start = [], 0
     for video, length in zip(every, lengths.tolist(), strict=True):
         labels = video.labels(length) if video.labels else None
@@ -35,7 +40,10 @@ def load(config) -> Dataset:
         start += length
     description = f"videos in {printable(folder.resolve().name)}"
     train, test = videos[: counts[0]], videos[counts[0] :]
-    return clips.dataset(frames, train, test, config, description, files=of_files, unused=unused)
+    more = {"description": description, "files": of_files, "unused": unused}
+    if moved:
+        return movement.dataset(moved, train, test, sources[: counts[0]], config, **more)
+    return clips.dataset(frames, train, test, config, **more)
 
 
 def files(config) -> dict[str, str]:

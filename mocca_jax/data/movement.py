@@ -1,0 +1,151 @@
+"""Splits of videos whose units are cells of optical flow, one for each frame (see `flow.py`)."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from mocca_jax.data import Dataset, Split, flow, footage, planted
+from mocca_jax.data.clips import Video
+from mocca_jax.data.frame_store import Moved, Source
+from mocca_jax.data.inputs import Inputs
+from mocca_jax.errors import UserError
+from mocca_jax.method import blocks, motion
+from mocca_jax.method.timeline import Timeline
+
+PARTS = 4  # that a training video is cut into where there are fewer videos
+LEAST = blocks.FRAMES  # of a part
+PLANTED_ON, PLANTED_FRAMES = 4, 100  # videos, and frames of each, that anomalies are made up in
+
+
+class Averaged:
+    """Means of cells over neighbouring frames (`motion.AVERAGED`), made when asked, as `views`' arrays.
+
+    Args:
+        cells: `[N, rows, columns, 3]`.
+        start: the first of the frames that are units.
+        pieces: lengths of what was filmed in one go, from there on.
+    """
+
+    def __init__(self, cells: np.ndarray, start: int, pieces: np.ndarray):
+        kernel, count = motion.AVERAGED, int(np.sum(pieces))
+        self.cells, self.shape, self.dtype = cells, (count, *cells.shape[1:]), np.dtype(np.float32)
+        ends = np.repeat(start + np.cumsum(pieces), pieces)
+        first, at = ends - np.repeat(pieces, pieces), start + np.arange(count)
+        self._around = [np.clip(at + k, first, ends - 1) for k in range(-kernel.before, kernel.ahead + 1)]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(index), *self.shape[1:]))
+        for weight, around in zip(motion.AVERAGED.weights, self._around, strict=True):
+            total += weight * self.cells[around[index]].astype(np.float64)
+        return total.astype(np.float32)
+
+
+def dataset(
+    found: Moved, train: Sequence[Video], test: Sequence[Video], sources: Sequence[Source], config, description, **more
+) -> Dataset:
+    """All training frames, the same with made-up anomalies, and test videos.
+
+    Args:
+        found: the cells of all videos.
+        train, test: where the videos lie in these.
+        sources: of the training videos, for made-up anomalies.
+        config: of the run.
+        description: of the data.
+
+    Raises:
+        UserError: there is no video to train on, or too little of it.
+    """
+    if not train:
+        raise UserError(f"{description}: no videos to train on")
+    parts = in_parts(train)
+    fit = split(found, parts)
+    made = planted_cells(sources, found.size, config)
+    return Dataset(
+        train=fit,
+        test=split(found, test) if test else None,
+        defects=split(*made) if made else None,
+        inputs=Inputs((*found.cells.shape[1:],), "cells", "stretch", found.size),
+        description=f"{description}: {len(train)} to fit, {len(test)} to test",
+        aggregate="motion",
+        videos=len(train),
+        **more,
+    )
+
+
+def in_parts(videos: Sequence[Video]) -> list[Video]:
+    """The videos; where they are few, cut into parts, which are compared with each other in their place.
+
+    Raises:
+        UserError: they are too short for it.
+    """
+    if len(videos) >= blocks.FILMS:
+        return list(videos)
+    parts = []
+    for video in videos:
+        if video.length < PARTS * LEAST:
+            raise UserError(
+                f"{len(videos)} video(s) to train on, and {video.name} has {video.length} frames: with fewer than "
+                f"{blocks.FILMS} videos each is cut into {PARTS} parts of at least {LEAST} frames. Add videos, or "
+                "longer ones."
+            )
+        cuts = np.linspace(0, video.length, PARTS + 1).round().astype(int).tolist()
+        for number, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True), 1):
+            parts.append(Video(f"{video.name}, part {number}", video.start + a, b - a))
+    return parts
+
+
+def split(found: Moved, videos: Sequence[Video]) -> Split:
+    """Every frame of videos that lie one after the other."""
+    start, lengths = videos[0].start, np.array([v.length for v in videos])
+    count = int(lengths.sum())
+    breaks = np.flatnonzero(found.begins[start : start + count])
+    inside = np.concatenate([np.arange(length) for length in lengths])
+    timeline = Timeline(
+        [v.name for v in videos],
+        lengths,
+        np.repeat(np.arange(len(videos)), lengths),
+        inside,
+        1,
+        tuple(breaks[breaks > 0].tolist()),
+    )
+    labels = np.concatenate([np.full(v.length, -1) if v.labels is None else v.labels for v in videos]).astype(np.int32)
+    names = [f"{v.name}/{i}" for v in videos for i in range(v.length)]
+    return Split(Averaged(found.cells, start, timeline.pieces), labels, names, timeline=timeline)
+
+
+def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> tuple[Moved, list[Video]] | None:
+    """The beginnings of some videos with made-up anomalies, of those that are in the first half of `halves`."""
+    if not config.planted:
+        return None
+    each = PARTS if len(sources) < blocks.FILMS else 1
+    chosen = [source for number, source in enumerate(sources) if of_first_half(each * number)][:PLANTED_ON]
+    count = min(PLANTED_FRAMES, LEAST) if each > 1 else PLANTED_FRAMES
+    normal = [
+        np.stack([flow.grey(f.picture, size) for f in islice(footage.of(source), count)])[..., None]
+        for source in chosen
+    ]
+    made = planted.videos(normal, config.planted, motion.LAG, config.split_seed)
+    if not made:
+        return None
+    cells = [np.stack([found for found, _ in flow.cells(_in_one_go(frames))]) for frames in made.values()]
+    lengths = np.array([len(of) for of in cells])
+    starts = np.cumsum(lengths) - lengths
+    begins = np.isin(np.arange(lengths.sum()), starts)
+    videos = [
+        Video(name, int(start), int(length), np.ones(length, np.int32))
+        for name, start, length in zip(made, starts, lengths, strict=True)
+    ]
+    return Moved(np.concatenate(cells), begins, np.full(len(begins), np.nan), lengths, size), videos
+
+
+def of_first_half(number: int) -> bool:
+    """Whether a video, or a part of one, is of the first of two halves, each of which is scored by the other."""
+    return number % 2 == 0
+
+
+def _in_one_go(frames: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+    return ((np.ascontiguousarray(frame[..., 0]), number == 0) for number, frame in enumerate(frames))

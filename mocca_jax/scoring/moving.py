@@ -1,0 +1,42 @@
+"""Scores from statistics of movement by place (`method/motion.py`), of cells of optical flow; nothing is trained."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from mocca_jax import models
+from mocca_jax.method import motion
+
+SCORE = "motion"  # the name of the score, and of what turns units into frames
+Scale = Mapping[str, tuple[float, float]]
+
+
+def is_used(config) -> bool:
+    """Whether a config scores by movement."""
+    return config.score == SCORE
+
+
+def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:
+    """The cells at all sizes that are looked at."""
+    return models.build(config, shape, tuple(config.layers), head="activation")
+
+
+def unit_scores(known: motion.Motion, features: Mapping[str, jax.Array], image: jax.Array) -> dict[str, jax.Array]:
+    """Of cells `[B, rows, columns, 3]` and what the encoder has sown: `motion.of_frames`' units."""
+    found = {name: motion.distances(known.layers[name], x).max((1, 2)) for name, x in features.items()}
+    return found | motion.speed_sums(motion.boxed(image, 2**motion.SPEED_LAYER))
+
+
+def maps(known: motion.Motion, features: Mapping[str, jax.Array], scale: Scale) -> jax.Array:
+    """`[B, rows, columns]`: each place's largest distance of all layers, in deviations from the usual largest."""
+    standard = [
+        (motion.distances(known.layers[name], x) - scale[name][0]) / scale[name][1] for name, x in features.items()
+    ]
+    return jax.numpy.stack(standard).max(0)
+
+
+def combined(parts: Mapping[str, np.ndarray], scale: Scale) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The score `[S]`, and its parts in deviations from the usual; `scale` lacks `motion.SLOW` where that counts not."""
+    standard = motion.standardized(parts, scale)
+    return motion.combined(standard, motion.SLOW in scale), standard
