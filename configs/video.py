@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from mocca_jax.config import presets
 
-
 KINDS = {
     "flow": "The default: no training, statistics of optical flow by place; as fast as a camera.",
     "mocca": "The paper's method: clips of 16 frames of 64x96, a causal network; about twenty minutes.",

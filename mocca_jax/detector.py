@@ -12,14 +12,18 @@ A detector keeps nothing between calls and may be used from several threads.
 import glob
 import os
 import tempfile
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mocca_jax import pipeline
+from mocca_jax.data import flow, footage
 from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.data.sets import folder
@@ -28,6 +32,7 @@ from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring import evaluate, maps
 from mocca_jax.scoring.evaluate import Findings
+from mocca_jax.scoring.moments import Moment, box_of
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
@@ -205,6 +210,55 @@ class Detector:
         if self.inputs.has_frames:
             return self.findings(self.scorer.scores(pictures))
         return self.findings(self.of_views(self.scorer.prepared(pictures)))
+
+    def moments(self, video: Any, live: bool = False) -> Iterator[Moment]:
+        """The frames of one video as they are judged, in order; of a running one as soon as their scores are known.
+
+        Args:
+            video: as for `score`, or frames (`footage.Frame`).
+            live: frames are waited for, one by one; for detectors of movement.
+
+        Raises:
+            UserError: as `score`; or the model is one of pictures.
+        """
+        if not self.inputs.has_frames:
+            raise UserError("this run is one on pictures; moments are frames of videos")
+        passed: deque[footage.Frame] = deque()
+
+        def noted() -> Iterator[footage.Frame]:
+            for frame in footage.of(video, self.inputs.depth):
+                passed.append(replace(frame, picture=Image.new("1", frame.picture.size)))  # of it, the size is kept
+                yield frame
+
+        number = 0
+        for found, cells in self._known(noted(), live):
+            findings = self.findings(found)
+            for n in range(len(found.combined)):
+                frame, box = passed.popleft(), None
+                flagged = None if findings.anomalous is None else bool(findings.anomalous[n])
+                if flagged and cells is not None:
+                    values = self.scorer.movement_maps(cells[n : n + 1])[0]
+                    box = box_of(values, frame.picture.size[::-1], flow.covered(self.inputs.size))
+                yield Moment(
+                    number,
+                    frame.seconds,
+                    frame.begins,
+                    float(found.combined[n]),
+                    None if findings.p_value is None else float(findings.p_value[n]),
+                    flagged,
+                    {name: float(values[n]) for name, values in found.layers.items()},
+                    box,
+                )
+                number += 1
+
+    def _known(
+        self, frames: Iterator[footage.Frame], live: bool
+    ) -> Iterator[tuple[evaluate.Scores, np.ndarray | None]]:
+        """Scores of frames, and their cells where there are some."""
+        if self.inputs.of_flow:
+            yield from self.scorer.running(frames, live)
+        else:
+            yield self.scorer.scores([frame.picture for frame in frames]), None
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Scores of pictures that `view` made, some at a time."""

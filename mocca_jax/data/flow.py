@@ -46,6 +46,12 @@ def grid(size: tuple[int, int]) -> tuple[int, int]:
     return size[0] // CELL, size[1] // CELL
 
 
+def covered(size: tuple[int, int]) -> tuple[float, float]:
+    """The share of a frame's rows and columns that its cells cover."""
+    rows, columns = grid(size)
+    return rows * CELL / size[0], columns * CELL / size[1]
+
+
 def dense(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Flow `[rows, columns, 2]` of two grey frames `[rows, columns]` uint8: x, y in pixels per frame.
 

@@ -26,11 +26,15 @@ def of(source: Sequence[Path] | Path, depth: int = 0) -> Iterator[Frame]:
     """The frames of a video.
 
     Args:
-        source: image files in order, or what `incoming.frames` takes.
+        source: image files in order, what `incoming.frames` takes, or an iterator of pictures or of `Frame`.
         depth: see `decoder.picture`.
 
     Raises:
         UserError: it is no video, or cannot be read.
     """
+    if isinstance(source, Iterator):
+        for number, given in enumerate(source):
+            yield given if isinstance(given, Frame) else Frame(incoming.decoded(given, depth), None, number == 0)
+        return
     for number, picture in enumerate(incoming.frames(source, depth)):
         yield Frame(picture, None, number == 0)

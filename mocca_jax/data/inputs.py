@@ -108,7 +108,7 @@ class Inputs:
 
     @property
     def of_flow(self) -> bool:
-        """Whether units are cells of the optical flow between frames, see `data/flow.py`; `size` is then the frames'."""
+        """Whether units are cells of optical flow, see `data/flow.py`; `size` is then that of the frames."""
         return self.normalize == "cells"
 
     @property

@@ -1,7 +1,7 @@
 """Splits of videos whose units are cells of optical flow, one for each frame (see `flow.py`)."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def in_parts(videos: Sequence[Video]) -> list[Video]:
                 "longer ones."
             )
         cuts = np.linspace(0, video.length, PARTS + 1).round().astype(int).tolist()
-        for number, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True), 1):
+        for number, (a, b) in enumerate(pairwise(cuts), 1):
             parts.append(Video(f"{video.name}, part {number}", video.start + a, b - a))
     return parts
 

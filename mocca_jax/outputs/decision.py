@@ -13,7 +13,7 @@ SCORE, MAP = "score", "map"
 
 
 def normals(found: evaluate.Scores | None, split: Split | None) -> np.ndarray | None:
-    """What a threshold comes from: the scores of normal samples; of frames the largest of each block, `blocks.maxima`."""
+    """What a threshold comes from: scores of normal samples; of frames the largest of each block (`blocks.maxima`)."""
     if found is None:
         return None
     return blocks.maxima(found.combined, split.timeline.pieces) if split.timeline else found.combined

@@ -17,6 +17,7 @@ from mocca_jax.training.step import TrainState, distances, features_of
 
 RECONSTRUCTION = "reconstruction"
 ONE_CLASS = "one_class"
+Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term, or part of the score
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,19 @@ def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callab
     return score
 
 
+def make_movement_map(model: AutoEncoder, scale: Scale) -> Callable:
+    """A compiled `(state, cells [B, rows, columns, 3]) -> [B, rows, columns]`: see `moving.maps`."""
+
+    @jax.jit
+    def drawn(state, cells):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        mask = jax.numpy.ones(cells.shape[0])
+        _, sown = model.apply(variables, cells, mask, False, method="encode", mutable=["features"])
+        return moving.maps(state.statistics, features_of(sown), scale)
+
+    return drawn
+
+
 def score_split(
     scorer: Callable, state: TrainState, split: Split, aggregate: str, config, mesh, name: str = "samples"
 ) -> Scores:
@@ -158,7 +172,6 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
     return Scores(combined, samples)
 
 
-Scale = dict[str, tuple[float, float]]  # mean and standard deviation of each term, or part of the score
 LEAST_SPREAD = 1e-20  # whose inverse float32 holds
 
 

@@ -1,7 +1,8 @@
 """Fitting the statistics of movement on normal videos, and choosing by made-up anomalies what counts.
 
 Videos are dealt into two halves, and each is scored by the statistics of the other: so all normal frames count for
-scale, threshold and p-values (cross-conformal prediction, Vovk 2015). Made-up anomalies lie in videos of the first half.
+scale, threshold and p-values (cross-conformal prediction, Vovk 2015). Made-up anomalies lie in videos of the first
+half.
 """
 
 from dataclasses import dataclass, replace

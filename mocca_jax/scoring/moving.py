@@ -37,6 +37,6 @@ def maps(known: motion.Motion, features: Mapping[str, jax.Array], scale: Scale) 
 
 
 def combined(parts: Mapping[str, np.ndarray], scale: Scale) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The score `[S]`, and its parts in deviations from the usual; `scale` lacks `motion.SLOW` where that counts not."""
+    """The score `[S]`, and its parts in deviations from the usual; without `motion.SLOW` in `scale`, it is not one."""
     standard = motion.standardized(parts, scale)
     return motion.combined(standard, motion.SLOW in scale), standard

@@ -35,6 +35,7 @@ class Scorer:
         self.state = parallel.replicate(held, self.mesh)
         self._state_of_one = parallel.replicate(held, self._one)
         self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
+        self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_flow else None
 
     def scores(self, pictures: Any) -> evaluate.Scores:
         """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
@@ -42,7 +43,7 @@ class Scorer:
             found = list(self.running(footage.of(pictures, self.inputs.depth)))
             if not found:
                 raise UserError("a video without frames")
-            return evaluate.one_after_another(found)
+            return evaluate.one_after_another([known.scores for known in found])
         if self.inputs.clip_length:
             return self._frame_scores(incoming.frames(pictures))
         return self.of_views(self.prepared(pictures))
@@ -78,8 +79,8 @@ class Scorer:
         found = evaluate.of_samples(evaluate.joined(units), self.aggregate, timeline, self.config)
         return evaluate.standardized(found, self.scale) if self.scale else found
 
-    def running(self, frames: Iterable[footage.Frame], live: bool = False) -> Iterator[evaluate.Scores]:
-        """Scores of a video's frames by their movement, in order, as soon as they are known.
+    def running(self, frames: Iterable[footage.Frame], live: bool = False) -> Iterator[streaming.Known]:
+        """What is known of a video's frames by their movement, in order, as soon as it is.
 
         Args:
             frames: of a video; at one that begins anew, nothing is compared with those before.
@@ -90,7 +91,7 @@ class Scorer:
         grey = ((flow.grey(frame.picture, size), frame.begins) for frame in frames)
         held: list[np.ndarray] = []
 
-        def pushed() -> Iterator[evaluate.Scores]:
+        def pushed() -> Iterator[streaming.Known]:
             found = stream.push(np.stack(held)) if held else None
             held.clear()
             if found:
@@ -108,6 +109,13 @@ class Scorer:
         yield from pushed()
         if started:
             yield stream.end()
+
+    def movement_maps(self, cells: np.ndarray) -> np.ndarray:
+        """`[n, rows, columns]` of cells as `running` gives them: see `moving.maps`."""
+        found = []
+        for cell in cells:
+            found.append(np.asarray(self._movement_map(self._state_of_one, cell[None]))[0])
+        return np.stack(found)
 
     def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
         """What the network sees of the pictures, a batch at a time."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,13 @@ class FrameScorer:
         return scored
 
 
+class Known(NamedTuple):
+    """Scores of some frames, and their cells `[n, rows, columns, 3]`, averaged over frames."""
+
+    scores: evaluate.Scores
+    cells: np.ndarray
+
+
 class MovementScorer:
     """Gives the scores of frames by their movement that a run gives for the whole video, bit by bit.
 
@@ -87,20 +95,27 @@ class MovementScorer:
     def __init__(self, score_units: Callable[[np.ndarray], dict[str, np.ndarray]], scale: evaluate.Scale):
         self._score_units, self._scale = score_units, scale
         self._averaged, self._parts = over_time.Running(motion.AVERAGED), motion.Running()
+        self._cells: list[np.ndarray] = []  # of frames whose scores are not known yet
 
-    def push(self, cells: np.ndarray) -> evaluate.Scores | None:
-        """Takes the cells of the next frames `[n, rows, columns, 3]`; the scores that are known by now, in order."""
-        return self._scores(self._pushed(self._averaged.push(cells)))
+    def push(self, cells: np.ndarray) -> Known | None:
+        """Takes the cells of the next frames `[n, rows, columns, 3]`; what is known by now of frames, in order."""
+        return self._known(self._pushed(self._averaged.push(cells)))
 
-    def end(self) -> evaluate.Scores | None:
-        """The scores of the last frames. Afterwards a new video may begin."""
+    def end(self) -> Known | None:
+        """Of the last frames. Afterwards a new video may begin."""
         last = self._pushed(self._averaged.end())
-        return self._scores(evaluate.joined([last, self._parts.end()]))
+        return self._known(evaluate.joined([last, self._parts.end()]))
 
     def _pushed(self, averaged: np.ndarray) -> dict[str, np.ndarray]:
-        return self._parts.push(self._score_units(averaged.astype(np.float32))) if len(averaged) else {}
+        if not len(averaged):
+            return {}
+        self._cells.append(averaged.astype(np.float32))
+        return self._parts.push(self._score_units(self._cells[-1]))
 
-    def _scores(self, parts: dict[str, np.ndarray]) -> evaluate.Scores | None:
+    def _known(self, parts: dict[str, np.ndarray]) -> Known | None:
         if not parts or not len(parts[motion.SLOW]):
             return None
-        return evaluate.standardized(evaluate.Scores(np.zeros(0), parts), self._scale)
+        found = evaluate.standardized(evaluate.Scores(np.zeros(0), parts), self._scale)
+        held, count = np.concatenate(self._cells), len(found.combined)
+        self._cells = [held[count:]]
+        return Known(found, held[:count])
