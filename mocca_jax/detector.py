@@ -12,27 +12,23 @@ A detector keeps nothing between calls and may be used from several threads.
 import glob
 import os
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from mocca_jax import pipeline
-from mocca_jax.data import flow, footage
 from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.data.sets import folder
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
-from mocca_jax.scoring import evaluate, maps
+from mocca_jax.scoring import evaluate, maps, moments
 from mocca_jax.scoring.evaluate import Findings
-from mocca_jax.scoring.moments import Moment, box_of
+from mocca_jax.scoring.moments import Moment
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
@@ -223,42 +219,7 @@ class Detector:
         """
         if not self.inputs.has_frames:
             raise UserError("this run is one on pictures; moments are frames of videos")
-        passed: deque[footage.Frame] = deque()
-
-        def noted() -> Iterator[footage.Frame]:
-            for frame in footage.of(video, self.inputs.depth):
-                passed.append(replace(frame, picture=Image.new("1", frame.picture.size)))  # of it, the size is kept
-                yield frame
-
-        number = 0
-        for found, cells in self._known(noted(), live):
-            findings = self.findings(found)
-            for n in range(len(found.combined)):
-                frame, box = passed.popleft(), None
-                flagged = None if findings.anomalous is None else bool(findings.anomalous[n])
-                if flagged and cells is not None:
-                    values = self.scorer.movement_maps(cells[n : n + 1])[0]
-                    box = box_of(values, frame.picture.size[::-1], flow.covered(self.inputs.size))
-                yield Moment(
-                    number,
-                    frame.seconds,
-                    frame.begins,
-                    float(found.combined[n]),
-                    None if findings.p_value is None else float(findings.p_value[n]),
-                    flagged,
-                    {name: float(values[n]) for name, values in found.layers.items()},
-                    box,
-                )
-                number += 1
-
-    def _known(
-        self, frames: Iterator[footage.Frame], live: bool
-    ) -> Iterator[tuple[evaluate.Scores, np.ndarray | None]]:
-        """Scores of frames, and their cells where there are some."""
-        if self.inputs.of_flow:
-            yield from self.scorer.running(frames, live)
-        else:
-            yield self.scorer.scores([frame.picture for frame in frames]), None
+        return moments.of_video(self.scorer, self.findings, video, live)
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Scores of pictures that `view` made, some at a time."""

@@ -28,7 +28,7 @@ def save_frames(folder, count, size=(40, 60), first=0, suffix="jpg", seed=0):
 
 
 def small(folder, **changes):
-    config = video_config.get_config()
+    config = video_config.get_config("mocca")
     config.update(data_dir=str(folder), frame_size=(32, 32), clip_length=8, clips_per_epoch=6, code_size=8, lstm_size=4)
     config.update(**changes)
     return config

@@ -1,9 +1,17 @@
 """The frames of a video as they are judged, one after the other, with the place in each that is unusual."""
 
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
+
+from mocca_jax.data import flow, footage
+from mocca_jax.scoring.evaluate import Findings, Scores
+from mocca_jax.scoring.scorer import Scorer
 
 OF_PEAK = 0.6  # of the largest value of a map: what reaches it around that belongs to the same thing
 
@@ -47,3 +55,41 @@ def box_of(values: np.ndarray, size: tuple[int, int], covered: tuple[float, floa
     high, wide = (side * share / cells for side, share, cells in zip(size, covered, values.shape, strict=True))
     top, left = round(rows.min() * high), round(columns.min() * wide)
     return left, top, round((columns.max() + 1) * wide) - left, round((rows.max() + 1) * high) - top
+
+
+def of_video(scorer: Scorer, findings: Callable[[Scores], Findings], video: Any, live: bool) -> Iterator[Moment]:
+    """The frames of one video as they are judged.
+
+    Args:
+        scorer: of a run on videos.
+        findings: what follows from scores.
+        video, live: see `Detector.moments`.
+    """
+    passed: deque[footage.Frame] = deque()  # whose scores are not known yet; of their pictures the size is kept
+
+    def noted() -> Iterator[footage.Frame]:
+        for frame in footage.of(video, scorer.inputs.depth):
+            passed.append(replace(frame, picture=Image.new("1", frame.picture.size)))
+            yield frame
+
+    number = 0
+    for scores, cells in _known(scorer, noted(), live):
+        found = findings(scores)
+        for n, score in enumerate(found.score.tolist()):
+            frame, box = passed.popleft(), None
+            flagged = None if found.anomalous is None else bool(found.anomalous[n])
+            if flagged and cells is not None:
+                drawn = scorer.movement_map(cells[n])
+                box = box_of(drawn, frame.picture.size[::-1], flow.covered(scorer.inputs.size))
+            p_value = None if found.p_value is None else float(found.p_value[n])
+            parts = {name: float(values[n]) for name, values in found.layers.items()}
+            yield Moment(number, frame.seconds, frame.begins, score, p_value, flagged, parts, box)
+            number += 1
+
+
+def _known(scorer: Scorer, frames: Iterable[footage.Frame], live: bool) -> Iterator[tuple[Scores, np.ndarray | None]]:
+    """Scores of frames, and their cells where there are some."""
+    if scorer.inputs.of_flow:
+        yield from scorer.running(frames, live)
+    else:
+        yield scorer.scores(frame.picture for frame in frames), None

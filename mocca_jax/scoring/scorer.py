@@ -110,12 +110,9 @@ class Scorer:
         if started:
             yield stream.end()
 
-    def movement_maps(self, cells: np.ndarray) -> np.ndarray:
-        """`[n, rows, columns]` of cells as `running` gives them: see `moving.maps`."""
-        found = []
-        for cell in cells:
-            found.append(np.asarray(self._movement_map(self._state_of_one, cell[None]))[0])
-        return np.stack(found)
+    def movement_map(self, cells: np.ndarray) -> np.ndarray:
+        """`[rows, columns]` of a frame's cells as `running` gives them: see `moving.maps`."""
+        return np.asarray(self._movement_map(self._state_of_one, cells[None]))[0]
 
     def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
         """What the network sees of the pictures, a batch at a time."""
