@@ -9,8 +9,6 @@
 A detector keeps nothing between calls and may be used from several threads.
 """
 
-import glob
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,13 +17,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mocca_jax import pipeline
 from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
-from mocca_jax.data.sets import folder
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
+from mocca_jax.pipeline import given
 from mocca_jax.scoring import evaluate, maps, moments
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
@@ -91,16 +88,9 @@ class Detector:
         Raises:
             UserError: as the training command.
         """
-        config = config.copy_and_resolve_references()
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
             place = Path(workdir or temporary)
-            if isinstance(normal, str | Path) and (os.path.isdir(normal) or not glob.has_magic(str(normal))):
-                config.data_dir = str(normal)
-                pipeline.run(config, place)
-            else:
-                pictures = folder.Given(normal)
-                config.data_dir = pictures.name
-                pipeline.run(config, place, load=pictures.load)
+            given.run(normal, config, place)
             return cls.load(place)
 
     @property
@@ -217,8 +207,6 @@ class Detector:
         Raises:
             UserError: as `score`; or the model is one of pictures.
         """
-        if not self.inputs.has_frames:
-            raise UserError("this run is one on pictures; moments are frames of videos")
         return moments.of_video(self.scorer, self.findings, video, live)
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:

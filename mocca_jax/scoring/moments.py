@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax.data import flow, footage
+from mocca_jax.errors import UserError
 from mocca_jax.scoring.evaluate import Findings, Scores
 from mocca_jax.scoring.scorer import Scorer
 
@@ -64,7 +65,12 @@ def of_video(scorer: Scorer, findings: Callable[[Scores], Findings], video: Any,
         scorer: of a run on videos.
         findings: what follows from scores.
         video, live: see `Detector.moments`.
+
+    Raises:
+        UserError: as `Detector.score`; or the model is one of pictures.
     """
+    if not scorer.inputs.has_frames:
+        raise UserError("this run is one on pictures; moments are frames of videos")
     passed: deque[footage.Frame] = deque()  # whose scores are not known yet; of their pictures the size is kept
 
     def noted() -> Iterator[footage.Frame]:
