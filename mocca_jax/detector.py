@@ -29,8 +29,6 @@ from mocca_jax.scoring.moments import Moment
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
-
-
 NOTHING_HELD_OUT = (
     "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train with "
     "heldout_fraction > 0, which runs on folders and videos have."
@@ -89,9 +87,8 @@ class Detector:
             UserError: as the training command.
         """
         with tempfile.TemporaryDirectory(prefix="mocca-") as temporary:
-            place = Path(workdir or temporary)
-            given.run(normal, config, place)
-            return cls.load(place)
+            given.run(normal, config, Path(workdir or temporary))
+            return cls.load(workdir or temporary)
 
     @property
     def alpha(self) -> float | None:
