@@ -197,7 +197,9 @@ _FRAMES = {
         "pixels",
     ),
     "gray": SWITCH.means("frames are gray, with one channel"),
-    "frame_differences": choice("none", "signed", "absolute").means("each frame less the one before is the input"),
+    "frame_differences": choice("none", "signed", "absolute", "flow").means(
+        "each frame less the one before is the input, or the optical flow between them, two channels"
+    ),
     "clip_length": integer(2).means("length of a clip (16, section IV-C)", "frames"),
     "clip_stride": integer(1).means("distance between the beginnings of the clips that training draws from", "frames"),
     "clips_per_epoch": integer(1).means("how many clips an epoch draws", "clips"),

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mocca_jax.data import Dataset, Split, planted
+from mocca_jax.data import Dataset, Split, frame_store, planted
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
 
+NORMALIZE = {  # by what is looked at between frames
+    "none": "unit",
+    "signed": "signed_differences",
+    "absolute": "absolute_differences",
+    "flow": "flow",
+}
 LEAST_PARTS = 4  # clips in a lone training video before its end is held out
 
 
@@ -56,15 +62,17 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
             + "\nRemove them, or pass a smaller --config.clip_length."
         )
     fit, held = hold_out(train, config)
+    normalize = NORMALIZE[config.frame_differences]
+    pictures = frames
+    if normalize == "flow":
+        frames = frame_store.flow_of(frames, [video.length for video in (*train, *test)])
     shape = (config.clip_length, *frames.shape[1:])
-
-    normalize = "unit" if config.frame_differences == "none" else f"{config.frame_differences}_differences"
     return Dataset(
         train=training_clips(frames, fit, config.clip_length, config.clip_stride, config.clips_per_epoch),
         centred=training_clips(frames, fit, config.clip_length, config.clip_length, 0),
         heldout=every_clip(frames, held, config.clip_length) if held else None,
         test=every_clip(frames, test, config.clip_length) if test else None,
-        defects=planted_clips(frames, held, config),
+        defects=planted_clips(pictures, held, config),
         inputs=Inputs(shape, normalize, "stretch"),
         description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
         aggregate="frames",
@@ -112,7 +120,10 @@ def planted_clips(frames: np.ndarray, held: Sequence[Video], config) -> Split | 
         Video(name, start, len(part), np.ones(len(part), np.int32))
         for (name, part), start in zip(made.items(), starts, strict=True)
     ]
-    return every_clip(np.concatenate(list(made.values())), videos, config.clip_length)
+    frames = np.concatenate(list(made.values()))
+    if config.frame_differences == "flow":
+        frames = frame_store.flow_of(frames, [video.length for video in videos])
+    return every_clip(frames, videos, config.clip_length)
 
 
 def every_clip(frames: np.ndarray, videos: Sequence[Video], length: int) -> Split:

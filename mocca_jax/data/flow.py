@@ -6,7 +6,7 @@ OpenCV's DIS (Kroeger et al. 2016) at its medium preset; the fast one loses peop
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -65,6 +65,15 @@ def dense(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return moved - camera if np.hypot(*camera) > SHAKEN else moved
 
 
+def of_frames(frames: Iterable[np.ndarray], threads: int = THREADS) -> Iterator[np.ndarray]:
+    """The flow `[rows, columns, 2]` float16 of every frame of a video, grey `[rows, columns, 1]` uint8.
+
+    The first has that of the second; nothing moves in a lone frame.
+    """
+    pairs = ((np.ascontiguousarray(frame[..., 0]), number == 0) for number, frame in enumerate(frames))
+    return (found for found, _ in _in_order(pairs, lambda a, b: dense(a, b).astype(np.float16), threads))
+
+
 def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Cells `[rows, columns, 3]` float16 of two grey frames: the means of x, y and speed."""
     cv2 = opencv()
@@ -84,20 +93,27 @@ def cells(frames: Iterable[tuple[np.ndarray, bool]], threads: int = THREADS) -> 
         frames: grey `[rows, columns]` uint8, all of one size, each with whether nothing came directly before it.
         threads: that compute; with one, nothing is read ahead but the second frame.
     """
+    return _in_order(frames, between, threads)
+
+
+def _in_order(
+    frames: Iterable[tuple[np.ndarray, bool]], made: Callable[[np.ndarray, np.ndarray], np.ndarray], threads: int
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """What is made of each frame and the one before it, see `cells`."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future | None] = deque()  # None: as the one after it
         before = None
         for frame, begins in frames:
             if before is None or begins:
-                yield from _done(waiting, frame)
+                yield from _done(waiting, before, made)
                 waiting.append(None)
             else:
-                waiting.append(pool.submit(between, before, frame))
+                waiting.append(pool.submit(made, before, frame))
             before = frame
             while len(waiting) > (2 * threads if threads > 1 else 0) and waiting[-1] is not None:
                 yield _next(waiting)
         if before is not None:
-            yield from _done(waiting, before)
+            yield from _done(waiting, before, made)
 
 
 def _next(waiting: deque) -> tuple[np.ndarray, bool]:
@@ -106,10 +122,12 @@ def _next(waiting: deque) -> tuple[np.ndarray, bool]:
     return (waiting[0] if first is None else first).result(), first is None
 
 
-def _done(waiting: deque, frame: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
+def _done(
+    waiting: deque, last: np.ndarray | None, made: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, bool]]:
     """All that wait: a piece has ended."""
     if len(waiting) == 1 and waiting[0] is None:
         waiting.clear()
-        yield np.zeros((*grid(frame.shape), 3), np.float16), True
+        yield np.zeros_like(made(last, last)), True
     while waiting:
         yield _next(waiting)

@@ -13,6 +13,7 @@ from PIL import Image
 from mocca_jax import console
 from mocca_jax.data import cache, decoder, films, flow, footage
 from mocca_jax.errors import UserError
+from mocca_jax.files import digests
 
 CHUNK = 64
 
@@ -56,6 +57,45 @@ def decoded(name: str, sources: Sequence[Source], size: tuple[int, int], gray: b
 
     arrays = cache.built(entry, build)
     return arrays["frames"], np.asarray(arrays["lengths"])
+
+
+def flow_of(frames: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """The optical flow `[N, rows, columns, 2]` float16 of all frames of videos of these lengths, memory-mapped.
+
+    Args:
+        frames: `[N, rows, columns, 1 or 3]` uint8.
+        lengths: of the videos, one after the other.
+
+    Raises:
+        UserError: no room for the cache.
+    """
+    contents = [digests.of_bytes(np.ascontiguousarray(part).tobytes()) for part in _videos(frames, lengths)]
+    entry = f"flow-{digests.of_values(contents)[:16]}"
+
+    def build(folder: Path) -> None:
+        shape = (len(frames), *frames.shape[1:3], 2)
+        out = np.lib.format.open_memmap(folder / "flow.npy", "w+", np.float16, shape)
+        row = 0
+        with console.Phase("optical flow", len(lengths), "videos") as phase:
+            for part in _videos(frames, lengths):
+                for found in flow.of_frames(_greyed(part)):
+                    out[row] = found
+                    row += 1
+                phase.update()
+        out.flush()
+
+    return cache.built(entry, build)["flow"]
+
+
+def _videos(frames: np.ndarray, lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    start = 0
+    for length in lengths:
+        yield frames[start : start + length]
+        start += length
+
+
+def _greyed(frames: np.ndarray) -> Iterator[np.ndarray]:
+    return (frame if frame.shape[-1] == 1 else frame.mean(-1, keepdims=True).astype(np.uint8) for frame in frames)
 
 
 @dataclass(frozen=True)

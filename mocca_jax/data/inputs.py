@@ -16,6 +16,7 @@ from PIL import Image
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of red, green, blue in 0..1
 MOST_PIXELS = 80_000_000  # of one image, as it is stored and as it is resized: more would be gigabytes
+FAST = 4.0  # pixels per frame: what optical flow is divided by
 LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
 
 
@@ -57,6 +58,11 @@ def absolute_differences(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     return jnp.abs(signed_differences(raw, inputs))
 
 
+def flow(raw: jax.Array, inputs: "Inputs") -> jax.Array:
+    """Clips of optical flow `[B, T, rows, columns, 2]`, pixels per frame -> about [-1, 1]."""
+    return raw.astype(jnp.result_type(float)) / FAST
+
+
 def cells(raw: jax.Array, inputs: "Inputs") -> jax.Array:
     """Cells of optical flow, as they are."""
     return raw.astype(jnp.result_type(float))
@@ -70,6 +76,7 @@ NORMALIZE: dict[str, Callable[[jax.Array, "Inputs"], jax.Array]] = {
     "contrast": contrast,
     "signed_differences": signed_differences,
     "absolute_differences": absolute_differences,
+    "flow": flow,
     "cells": cells,
 }
 
@@ -103,18 +110,23 @@ class Inputs:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for colours."""
+        """1 for grey, 3 for colours, 2 for optical flow."""
         return self.shape[-1]
 
     @property
     def of_flow(self) -> bool:
-        """Whether units are cells of optical flow, see `data/flow.py`; `size` is then that of the frames."""
+        """Whether units are made of the optical flow between frames, see `data/flow.py`."""
+        return self.normalize in ("cells", "flow")
+
+    @property
+    def of_movement(self) -> bool:
+        """Whether a unit is one frame's cells of flow; `size` is then that of the frames."""
         return self.normalize == "cells"
 
     @property
     def has_frames(self) -> bool:
         """Whether what is judged are the frames of videos."""
-        return self.of_flow or bool(self.clip_length)
+        return self.of_movement or bool(self.clip_length)
 
     @property
     def clip_length(self) -> int:
@@ -126,15 +138,16 @@ class Inputs:
         return NORMALIZE[self.normalize](raw, self)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
-        """A picture of any size -> `[rows, columns, channels]` uint8.
+        """A picture of any size -> `[rows, columns, channels]` uint8; where flow is looked at, one channel.
 
         Raises:
             ValueError: its sides are too unequal, see `fitted_size`.
         """
-        picture = picture.convert("L" if self.channels == 1 else "RGB")
+        grey = self.channels == 1 or self.of_flow
+        picture = picture.convert("L" if grey else "RGB")
         target = fitted_size((picture.height, picture.width), self.size, self.fit)
         pixels = fitted_pixels(picture, target, self.fit, Image.Resampling.BILINEAR)
-        return pixels[..., None] if self.channels == 1 else pixels
+        return pixels[..., None] if grey else pixels
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

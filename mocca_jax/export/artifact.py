@@ -100,7 +100,7 @@ def picture_shape(detector: Detector) -> tuple[int, ...]:
     if inputs.of_flow:
         raise UserError(
             "this run looks at optical flow, which OpenCV computes: no exported program can hold it. Its detector.npz "
-            "is what can be carried elsewhere; mocca predict and mocca watch take it."
+            "can be carried elsewhere; mocca predict and mocca watch take it."
         )
     return inputs.shape if inputs.clip_length else (*inputs.size, inputs.channels)
 

@@ -95,7 +95,7 @@ def of_video(scorer: Scorer, findings: Callable[[Scores], Findings], video: Any,
 
 def _known(scorer: Scorer, frames: Iterable[footage.Frame], live: bool) -> Iterator[tuple[Scores, np.ndarray | None]]:
     """Scores of frames, and their cells where there are some."""
-    if scorer.inputs.of_flow:
+    if scorer.inputs.of_movement:
         yield from scorer.running(frames, live)
     else:
         yield scorer.scores(frame.picture for frame in frames), None

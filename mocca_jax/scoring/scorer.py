@@ -35,11 +35,11 @@ class Scorer:
         self.state = parallel.replicate(held, self.mesh)
         self._state_of_one = parallel.replicate(held, self._one)
         self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
-        self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_flow else None
+        self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_movement else None
 
     def scores(self, pictures: Any) -> evaluate.Scores:
         """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
-        if self.inputs.of_flow:
+        if self.inputs.of_movement:
             found = list(self.running(footage.of(pictures, self.inputs.depth)))
             if not found:
                 raise UserError("a video without frames")
@@ -63,7 +63,8 @@ class Scorer:
     def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
         """Of every frame of one video; no more of it is held than a batch of clips needs."""
         length, size = self.inputs.clip_length, self.config.batch_size
-        raws = (self.inputs.prepare(frame) for frame in frames)
+        raws = map(self.inputs.prepare, frames)
+        raws = flow.of_frames(raws) if self.inputs.of_flow else raws
         held, units, count = list(islice(raws, length - 1)), [], 0
         while more := list(islice(raws, size)):
             held += more
