@@ -83,6 +83,8 @@ def table6(seed: int, preset: str) -> Iterator[Job]:
 
 
 VIDEOS: dict[str, tuple[Any, str, dict[str, Any]]] = {  # config, presets, changed fields
+    "ped2 movement": (video, "", {"data_dir": "ped2"}),
+    **{f"ped2 movement, layer {n} alone": (video, "", {"data_dir": "ped2", "layers": (n,)}) for n in range(4)},
     "ped2 published": (video, "ped2,published", {}),
     "ped2 published, untrained": (video, "ped2,published,untrained", {}),
     "ped2 preset": (video, "ped2", {}),

@@ -41,16 +41,17 @@ def main() -> None:
 
 def table6(found: list[dict[str, Any]]) -> list[str]:
     """Video: frame AUC under four scalings, and the layers by themselves."""
-    head = ["run", "seed", "score", *(name.replace("_", ", ") for name in SCALINGS), "layers 0 to 6, micro, unscaled"]
+    head = ["run", "seed", "score", *(name.replace("_", ", ") for name in SCALINGS), "layers from 0, micro, unscaled"]
     lines = header(head)
     for row in found:
         layers = " ".join(
             f"{row['frames'][name]['micro_unscaled']:.2f}" for name in sorted(row["frames"]) if name.startswith("layer")
         )
-        for score in ("one_class", "reconstruction", "combined"):
+        scores = [name for name in ("one_class", "reconstruction", "combined") if name in row["frames"]]
+        for score in scores:
             figures = [f"{row['frames'][score][scaling]:.3f}" for scaling in SCALINGS]
             lines.append(
-                line([row["variant"], str(row["seed"]), score, *figures, layers if score == "one_class" else ""])
+                line([row["variant"], str(row["seed"]), score, *figures, layers if score == scores[0] else ""])
             )
     return [*lines, *circumstances(found)]
 

@@ -32,6 +32,7 @@ SECTIONS = {  # arguments of `python -m experiments.bench.`
     "pretrained": "pretrained_features --rounds=5",
     "fitting": "fitting",
     "detector": "detector --rounds=100",
+    "movement": "movement",
     "modes": "modes",
     "limits": "limits",
     "growth": "growth",
