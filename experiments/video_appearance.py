@@ -3,10 +3,11 @@
 python -m experiments.video_appearance [--data=ped2] [--layers=4,7,10]
 
 Appearance: EfficientNet-Lite0's layers on the frames, averaged down to cells of 16 pixels, each layer's Mahalanobis
-distance at its place (`method/places.py`), the largest of a frame, smoothed as movement is. Statistics are fitted on the
-even-numbered training videos; means and deviations of the parts, and made-up anomalies, are those of the odd ones. Prints
-the AUC on made-up anomalies, by which one would choose, then the frame AUC of the test set, of movement, of each layer of
-appearance and of both: the largest of the parts, and their sum.
+distance at its place (`method/places.py`), the largest of a frame, smoothed as movement is. Statistics are fitted on
+every second training video; means and deviations of the parts, and made-up anomalies, are those of the others. Prints
+the AUC on made-up anomalies, by which one would choose, then the frame AUC of the test set, of movement, of each layer
+of appearance and of both: the largest of the parts, and their sum. Slowness, which no largest distance can see, is
+left out on both sides.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from mocca_jax.training import parallel
 from mocca_jax.training.step import features_of
 
 ENCODER, CELL, BATCH = "efficientnet_lite0", 16, 32
-PLANTED = ("speed2", "slow", "still", "object", "run", "large")
+PLANTED = ("speed2", "object", "run", "large")
 PLANTED_FRAMES, PLANTED_ON = 100, 4
 
 Parts = dict[str, np.ndarray]

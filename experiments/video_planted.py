@@ -3,8 +3,8 @@
 python -m experiments.video_planted [--data=video] [--seeds=0,1,2]
 
 Fits the default of `configs/video.py` on the training videos of each folder below MOCCA_DATA_DIR, plants every kind in
-its test videos, whose own frames are taken as normal (they have to be; labelled anomalies are left out), and prints the
-frame AUC by kind and seed. Kinds that are no anomaly before this camera, as `backwards` where people walk both ways, are
+its test videos without labelled anomalies, whose own frames have to be normal, and prints the frame AUC by kind: mean
+and deviation over seeds. Kinds that are no anomaly before this camera, as `backwards` where people walk both ways, are
 printed all the same.
 """
 

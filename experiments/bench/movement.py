@@ -32,9 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument(
-        "--long", type=int, default=100_000, help="frames of the film whose memory is looked at; 0: none"
-    )
+    parser.add_argument("--long", type=int, default=100_000, help="frames of the long film; 0: none")
     options = parser.parse_args()
     print(interleaved.circumstances())
     print("| frames | what | frames per second | milliseconds a frame |\n|---|---|---|---|")
