@@ -17,6 +17,7 @@ STEPS = [0.1] * 10 + [0.2] * 9 + [9.0] + [0.1] * 10  # seconds between the frame
 
 def write(path, count=30, code="MJPG", rate=10, seed=0):
     """A film of noise, which does not get small."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     film = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), rate, SIZE[::-1])
     for _ in range(count):

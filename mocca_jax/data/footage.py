@@ -58,7 +58,7 @@ def of(source: Sequence[Path] | Path | Any, depth: int = 0, faults: list[Fault] 
     for picture, tick in _timed(source, depth, found):
         begins = tick.begins or picture.size != before
         before = picture.size
-        sizes[before] += 1
+        sizes[picture.height, picture.width] += 1
         yield Frame(picture, tick.seconds, begins)
     if len(sizes) > 1:
         found.append(Fault("size", f"has frames of several sizes: {listed(sizes)}"))
@@ -69,8 +69,8 @@ def of(source: Sequence[Path] | Path | Any, depth: int = 0, faults: list[Fault] 
 
 
 def listed(sizes: Counter) -> str:
-    """Sizes (columns, rows) and how many frames have them, the most frequent first, as text."""
-    return ", ".join(f"{columns}x{rows} ({count})" for (columns, rows), count in sizes.most_common())
+    """Sizes, rows and columns, and how many frames have them, the most frequent first, as text."""
+    return ", ".join(f"{columns}x{rows} ({count})" for (rows, columns), count in sizes.most_common())
 
 
 def _of_iterator(source: Iterator, depth: int) -> Iterator[Frame]:
