@@ -171,6 +171,7 @@ def test_an_mp4_that_is_cut_off_before_its_index_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     "said, text",
     [
+        (31, "ends after 30 of 31 frames: is it cut off?"),
         (300, "ends after 30 of 300 frames: is it cut off?"),
         (10, "holds 30 frames, and its header says 10"),
         (0, None),

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 SHAPE = 1.05  # by which the ratio of the sides may differ
-ALIKE = 0.25  # likeness of scenes from which they are one; measured: one 0.43 to 0.98, several 0.00 to 0.18
-KNOWN = 0.35  # likeness of two halves of a video from which its scene is known; measured: still cameras 0.44 and more
+ALIKE = 0.25  # likeness of scenes from which they are one; measured: one 0.43 to 0.99, several up to 0.19
+KNOWN = 0.35  # likeness of two halves of a video from which its scene is known; measured: still cameras from 0.44
 RASTER = 64, 96  # rows and columns on which scenes are compared
 SHAKE = 4  # places of the raster by which a camera may have shifted
 FAINT = 1e-3  # grey levels for a place of the raster: flatter is no edge

@@ -18,7 +18,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import kinds
 
 COUNTED = (".avi", ".mp4", ".m4v", ".mov")  # films whose header counts frames; others say how long they are
-ROUNDED = 2.5  # steps between the last frame's time and the end, at the most
+ROUNDED = 1.5  # steps between the last frame's time and the end, at the most
 
 
 def is_film(path: Path) -> bool:
@@ -120,8 +120,10 @@ def _fault(times: Sequence[float], header: Header, counted: bool) -> str:
         counted: its number of frames was counted; otherwise it was made of the duration.
     """
     count, said = len(times), header.frames
-    timed = header.rate > 0 and times[-1] > times[0]
-    is_whole = timed and said / header.rate - (times[-1] - times[0]) < ROUNDED / header.rate
+    is_whole = False
+    if header.rate > 0 and times[-1] > times[0]:
+        step = max(1 / header.rate, times[-1] - times[-2])
+        is_whole = said / header.rate - (times[-1] - times[0]) < ROUNDED * step
     if count < said and not is_whole:
         return f"ends after {count} of {said} frames: is it cut off?"
     if counted and count < said:
