@@ -607,7 +607,7 @@ def test_a_lone_training_video_is_told(tmp_path, count, problems, notes):
 
 def test_videos_without_training_ones_or_of_another_shape_are_told(campus):
     frames(campus / "training/frames/02", seed=1, size=(64, 64))
-    expect(campus, "training/frames/02: 64x64", notes=1)
+    expect(campus, "training/frames/02: 64x64, others 64x48", problems=1)
     for path in [*campus.glob("training/frames/*/*.png")]:
         path.unlink()
     expect(campus, "training set is empty", problems=1)

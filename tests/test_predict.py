@@ -15,7 +15,7 @@ from mocca_jax import Detector
 from mocca_jax.commands import predict
 from mocca_jax.data import sources
 from mocca_jax.outputs import examples, predictions
-from tests import odd
+from tests import odd, test_footage
 from tests.conftest import REPOSITORY
 
 
@@ -139,6 +139,14 @@ def test_a_film_in_a_folder_of_pictures_is_judged_frame_by_frame(finished, new, 
 
     films.write(new / "film.avi", iter(rng.integers(0, 256, (4, 48, 48, 3), np.uint8)), 10)
     assert predict.predict(finished / "object", [str(new)], tmp_path / "out")[::2] == (7, 0)
+
+
+def test_a_film_of_two_recordings_is_judged_as_a_whole_and_told(finished, new, tmp_path, caplog):
+    film = test_footage.write(new / "film.mkv", count=10)
+    film.write_bytes(2 * film.read_bytes())
+    scored, _, unread = predict.predict(finished / "object", [str(film)], tmp_path / "out")
+    assert (scored, unread) == (20, 0)
+    assert f"{film} holds several recordings: its times start anew before frame 10 (at 1.0 s)" in caplog.text
 
 
 def test_a_folder_of_frames_is_known_by_what_they_hold(new):

@@ -23,6 +23,7 @@ from scipy import ndimage
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
 from mocca_jax.data import decoder, films, video_layout
+from mocca_jax.data.spread import Spread
 from mocca_jax.errors import UserError
 
 DIFFERENCE = 128  # summed over red, green and blue
@@ -86,14 +87,10 @@ def mog2(frames: Iterator[np.ndarray]) -> np.ndarray:
 
 def median(frames: Iterator[np.ndarray]) -> np.ndarray:
     """Each pixel's median over evenly spaced frames; needs no OpenCV."""
-    kept: list[np.ndarray] = []
-    every = 1
-    for index, frame in enumerate(frames):
-        if index % every == 0:
-            kept.append(frame)
-        if len(kept) > 2 * SAMPLED:
-            kept, every = kept[::2], 2 * every
-    return np.median(np.stack(kept), axis=0).astype(np.uint8)
+    spread: Spread[np.ndarray] = Spread(2 * SAMPLED)
+    for frame in frames:
+        spread.add(frame)
+    return np.median(np.stack(spread.kept), axis=0).astype(np.uint8)
 
 
 METHODS: dict[str, Callable[[Iterator[np.ndarray]], np.ndarray]] = {"mog2": mog2, "median": median}

@@ -33,11 +33,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mocca_jax import console
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
-from mocca_jax.data import cache, incoming, sources
+from mocca_jax.data import cache, footage, sources
 from mocca_jax.data.listing import printable
 from mocca_jax.data.sources import Source
 from mocca_jax.detector import Detector
@@ -181,15 +180,16 @@ def _score_video(
     """Adds a row for every frame of one video; returns a line where it cannot be read."""
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
-        frames, count = _counted(incoming.frames(path, detector.inputs.depth), phase), 0
+        frames, count = _counted(footage.of(path, detector.inputs.depth), phase), 0
+        pictures = (frame.picture for frame in frames)
         if detector.inputs.has_frames:
-            found = detector.examine(frames)
+            found = detector.examine(frames if detector.inputs.of_movement else pictures)
             names = [(path, frame) for frame in range(len(found.score))]
             rows.add(names, [fingerprint] * len(names), found)
             return []
-        while some := list(islice(frames, detector.config.batch_size)):
+        while some := list(islice(pictures, detector.config.batch_size)):
             names = [(path, count + n) for n in range(len(some))]
-            views = [detector.view(frame) for frame in some]
+            views = [detector.view(picture) for picture in some]
             _add(detector, names, [fingerprint] * len(names), views, rows, output, drawn)
             count += len(some)
     except UserError as error:
@@ -202,7 +202,7 @@ def _fingerprints(chunk: list[Source]) -> list[str]:
     return [source.digest()[:FINGERPRINT] for source in chunk]
 
 
-def _counted(frames: Iterator[Image.Image], phase: console.Phase) -> Iterator[Image.Image]:
+def _counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[footage.Frame]:
     for number, frame in enumerate(frames, 1):
         yield frame
         phase.update(0, f"frame {number} of this video")

@@ -127,6 +127,25 @@ def pages(path: Path) -> int:
         return 0
 
 
+def each_page(path: Path, depth: int = 0) -> Iterator[tuple[Image.Image, float | None]]:
+    """The pages of a file, as `picture` gives them, with the seconds that each is shown; None where it does not say.
+
+    Raises:
+        UserError: as `picture`.
+    """
+    content = contents.read(path)
+    try:
+        with opened(io.BytesIO(content)) as image:
+            for number in _pages(image):
+                page = rgb(_of_file(image, number, content, bool(depth)), depth)
+                shown = image.info.get("duration")
+                yield page, shown / 1000 if shown else None
+    except UserError:
+        raise
+    except Exception as error:  # as above
+        raise UserError(contents.why(error, content)) from error
+
+
 def looked_at(source: Source, depth: int = 0) -> tuple[Facts, Image.Image | None]:
     """What is known of a picture, and itself, as `picture`, None where it cannot be read; raises nothing."""
     try:

@@ -121,7 +121,17 @@ def frames(given: Any, depth: int = 0) -> Iterator[Image.Image]:
         if not files:
             raise UserError(f"{listing.printable(path)} holds no images")
         return (decoded(file, depth) for file in files)
+    if is_film(path):
+        return films.frames(path)
+    return (page for page, _ in decoder.each_page(path, depth))
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file is read as a film: by its name, or because it is no image of any pages.
+
+    Raises:
+        UserError: no such file.
+    """
     if not path.is_file():
         raise UserError(f"{listing.printable(path)} does not exist")
-    count = 0 if films.is_film(path) else decoder.pages(path)
-    return (decoder.picture(path, depth, page=page) for page in range(count)) if count else films.frames(path)
+    return films.is_film(path) or not decoder.pages(path)

@@ -1,19 +1,24 @@
 """Findings about a folder of videos."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from mocca_jax.data import clips, decoder, films, video_layout
-from mocca_jax.data.findings import Finding, unused
-from mocca_jax.data.findings.pictures import ASPECT
+from mocca_jax.data import cameras, clips, decoder, footage, video_layout
+from mocca_jax.data.findings import Finding, order, unused
 from mocca_jax.data.listing import printable
+from mocca_jax.data.spread import Spread
 from mocca_jax.data.video_layout import Found, Videos
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
+
+SAMPLED = 64, 64  # columns and rows of pixels whose color is looked at
+TINT = 8  # by which red, green and blue differ where a pixel has a color; lossy grey has less
+PLAIN = 16  # grey levels: a frame with less difference, such as a black one, is neither grey nor colored
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,12 @@ class VideoLook:
         frames: how many can be read.
         sizes: rows and columns, and how many frames have them.
         faults: what cannot be read, and why.
-        cut: of a film that ends before its header says, where.
+        header: how a film differs from its header.
         gaps: frames before which some are missing.
+        order: why frames are not in the order of time; "" where they are.
+        grey: how many frames have no color.
+        colored: how many have some.
+        scene: what the camera sees; None where no frame can be read.
         labels: of the frames, None where there are none.
         label_fault: why the labels cannot be used; "" where they can.
         digest: of what it holds.
@@ -36,8 +45,12 @@ class VideoLook:
     frames: int
     sizes: Counter = field(default_factory=Counter)
     faults: Sequence[str] = ()
-    cut: str = ""
+    header: Sequence[str] = ()
     gaps: Sequence[str] = ()
+    order: str = ""
+    grey: int = 0
+    colored: int = 0
+    scene: cameras.Scene | None = None
     labels: np.ndarray | None = None
     label_fault: str = ""
     digest: str = ""
@@ -47,50 +60,86 @@ def look(folder: Path, video: Found) -> VideoLook:
     """Decodes a video of this folder."""
     is_film = isinstance(video.source, Path)
     name = printable((video.source if is_film else video.source[0].parent).relative_to(folder).as_posix())
-    sizes, faults = _film(video.source, folder) if is_film else _frames(video.source, folder)
-    count = sizes.total()
-    said = films.promised(video.source) if is_film and not faults else 0
+    seen, odd, faults = _Seen(), [], []
+    for path, frame in _film(video.source, odd) if is_film else _frames(video.source):
+        if isinstance(frame, UserError):
+            where = "" if is_film else f"{printable(path.relative_to(folder).as_posix())}: "
+            faults.append(f"{where}{_said(frame, folder)}")
+        else:
+            seen.add(path, frame)
     labels, label_fault = None, ""
     if video.labels and not faults:
         try:
-            labels = video.labels(count)
+            labels = video.labels(seen.sizes.total())
         except UserError as error:
             label_fault = _said(error, folder)
+    disorder = "" if is_film else order.fault(seen.paths, seen.looks)
+    missing = [] if is_film or disorder else video_layout.gaps(video.source)
     return VideoLook(
         name,
-        count,
-        sizes,
+        seen.sizes.total(),
+        seen.sizes,
         faults,
-        f"{name} ends after {count} of {said} frames" if count < said else "",
-        [] if is_film else [f"{name}: before {printable(path.name)}" for path in video_layout.gaps(video.source)],
+        [f"{name} {of.text}" for of in odd if of.kind == "header"],
+        [
+            *(f"{name}: before {printable(path.name)}" for path in missing),
+            *(f"{name} {of.text}" for of in odd if of.kind == "gap"),
+        ],
+        disorder,
+        seen.colors[False],
+        seen.colors[True],
+        seen.scene(),
         labels,
         label_fault,
         digests.of_file(video.source) if is_film else digests.of_values(digests.of_files(video.source)),
     )
 
 
-def _film(path: Path, folder: Path) -> tuple[Counter, list[str]]:
+class _Seen:
+    """What is kept of the frames of one video."""
+
+    def __init__(self):
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.colors: Counter[bool] = Counter()
+        self.paths: list[Path] = []
+        self.looks: list[np.ndarray] = []
+        self._spread: Spread[np.ndarray] = Spread(cameras.ENOUGH)
+
+    def add(self, path: Path | None, picture: Image.Image) -> None:
+        """A frame; `path`: of its own file, None where it has none."""
+        self.sizes[picture.height, picture.width] += 1
+        self._spread.add(cameras.reduced(picture))
+        pixels = np.asarray(picture.resize(SAMPLED, Image.Resampling.NEAREST)).astype(int)
+        if np.ptp(pixels.mean(2)) > PLAIN:
+            self.colors[bool((np.ptp(pixels, axis=2) > TINT).any())] += 1
+        if path is not None:
+            self.paths.append(path)
+            self.looks.append(order.looked_at(picture))
+
+    def scene(self) -> cameras.Scene | None:
+        """Of the camera."""
+        return cameras.scene(self._spread.kept, self.sizes.most_common(1)[0][0]) if self.sizes else None
+
+
+def _film(path: Path, odd: list[footage.Fault]) -> Iterator[tuple[None, Image.Image | UserError]]:
     try:
-        return Counter((picture.height, picture.width) for picture in films.frames(path)), []
+        for frame in footage.of(path, faults=odd):
+            yield None, frame.picture
     except UserError as error:
-        return Counter(), [_said(error, folder)]
+        yield None, error
+
+
+def _frames(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image | UserError]]:
+    for path in paths:
+        try:
+            yield path, decoder.picture(path)
+        except UserError as error:
+            yield path, error
 
 
 def _said(error: UserError, folder: Path) -> str:
     """With names as they are in the folder."""
     return printable(str(error)).replace(f"{printable(folder)}/", "")
-
-
-def _frames(paths: Sequence[Path], folder: Path) -> tuple[Counter, list[str]]:
-    sizes, faults = Counter(), []
-    for path in paths:
-        try:
-            picture = decoder.picture(path)
-        except UserError as error:
-            faults.append(f"{printable(path.relative_to(folder).as_posix())}: {error}")
-        else:
-            sizes[picture.height, picture.width] += 1
-    return sizes, faults
 
 
 def find(
@@ -105,7 +154,7 @@ def find(
         clip: frames of a clip.
     """
     every = [*train, *test]
-    mixed = [f"{of.name}: {_sizes(of.sizes)}" for of in every if len(of.sizes) > 1]
+    mixed = [f"{of.name}: {footage.listed(of.sizes)}" for of in every if len(of.sizes) > 1]
     short = [f"{of.name}: {of.frames} frames" for of in every if of.frames < clip and not of.faults]
     return [
         Finding(
@@ -114,9 +163,9 @@ def find(
             [fault for of in every for fault in of.faults],
         ),
         Finding(
-            "film(s) end before their header says",
+            "film(s) are not as long as their header says",
             "Copy them anew if they are cut off; otherwise they are read as far as they go.",
-            [of.cut for of in every if of.cut],
+            [text for of in every for text in of.header],
         ),
         *unused(found.unused, lambda path: printable(path.relative_to(folder).as_posix())),
         *_number(train, clip),
@@ -126,9 +175,15 @@ def find(
             short,
         ),
         Finding("video(s) have frames of several sizes", "Bring all frames of a video to the same size.", mixed),
-        _shapes(every),
+        _cameras(every),
+        _colors(every),
         Finding(
-            "place(s) where frames are missing, by their numbers",
+            "video(s) whose frames are not in the order of time",
+            "Name the frames so that their names sort into it.",
+            [f"{of.name}: {of.order}" for of in every if of.order],
+        ),
+        Finding(
+            "place(s) where frames are missing, by their numbers or times",
             "Restore them, or cut the video in two there: it jumps.",
             [gap for of in every for gap in of.gaps],
         ),
@@ -158,15 +213,27 @@ def _number(train: Sequence[VideoLook], clip: int) -> list[Finding]:
     ]
 
 
-def _shapes(every: Sequence[VideoLook]) -> Finding:
-    sides = {of.name: of.sizes.most_common(1)[0][0] for of in every if of.sizes}
-    ratios = {name: columns / rows for name, (rows, columns) in sides.items()}
-    usual = float(np.median(list(ratios.values()))) if ratios else 1.0
-    other = [name for name, ratio in ratios.items() if max(ratio / usual, usual / ratio) > ASPECT]
+def _cameras(every: Sequence[VideoLook]) -> Finding:
+    scenes = {of.name: of.scene for of in every if of.scene}
+    groups = cameras.grouped(scenes)
+    most = scenes[groups[0][0]].size if groups else (0, 0)
+    names = []
+    for name in (name for group in groups[1:] for name in group):
+        rows, columns = scenes[name].size
+        is_other_size = scenes[name].size != most
+        names.append(f"{name}: {f'{columns}x{rows}, others {most[1]}x{most[0]}' if is_other_size else 'another scene'}")
     return Finding(
-        "video(s) are of another shape than most",
-        "All become frames of the same size: cut them alike.",
-        [f"{name}: {sides[name][1]}x{sides[name][0]}" for name in other],
+        "video(s) are not from the same camera as most",
+        "Make a folder, and a detector, for each camera.",
+        names,
+    )
+
+
+def _colors(every: Sequence[VideoLook]) -> Finding:
+    return Finding(
+        "video(s) have frames with color and without",
+        "All are used as they are; a camera that turns grey at night shows another scene then.",
+        [f"{of.name}: {of.grey} grey, {of.colored} in color" for of in every if of.grey and of.colored],
         note=True,
     )
 
@@ -220,7 +287,3 @@ def _labels(test: Sequence[VideoLook]) -> list[Finding]:
             note=True,
         ),
     ]
-
-
-def _sizes(sizes: Counter) -> str:
-    return ", ".join(f"{columns}x{rows} ({count})" for (rows, columns), count in sizes.most_common())
