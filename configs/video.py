@@ -37,6 +37,7 @@ def base() -> ConfigDict:
     config.data = "video"
     config.data_dir = ""
     config.layout = "auto"
+    config.one_camera = True
     config.foreground = False  # True: frames without background, see mocca_jax.data.background
     config.frame_size = (64, 96)  # rows, columns; divisible by 32
     config.gray = False

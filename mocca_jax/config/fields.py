@@ -129,6 +129,7 @@ LATER: dict[str, Any] = {
     "fine_layers": (),
     "cell": 16,
     "depth": 0,
+    "one_camera": True,
 }
 
 _HELD_OUT = {
@@ -236,6 +237,9 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {  # data sets, modules of mocca_jax.
     "mvtec": {"category": _CATEGORIES.means("the category, a folder in data_dir (section IV-B)"), **_IMAGES},
     "moving": {"videos": integer(2).means("how many videos are made up to train on", "videos"), **_VIDEO},
     "video": {
+        "one_camera": SWITCH.means(
+            "score = 'motion': videos that do not look as if they were of one camera end the run; False: they are taken"
+        ),
         "layout": _LAYOUTS.means("how the videos lie in data_dir; 'auto' looks"),
         "foreground": SWITCH.means("frames without their background, see mocca_jax.data.background (section IV-C)"),
         **_VIDEO,

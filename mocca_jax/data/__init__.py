@@ -70,6 +70,7 @@ class Dataset:
     `paper_auc` is the paper's figure per boundary. `files`: what the data set is made of, by name the digest of each
     file's content; empty where it is made up. `unused`: files that lie there and are not used, as lines of text.
     `videos`: how many normal ones are held out, or left out in turn; parts of one are not counted.
+    `remarks`: what is odd about files that are used, as lines of text.
     """
 
     train: Split
@@ -86,6 +87,7 @@ class Dataset:
     files: dict[str, str] = field(default_factory=dict)
     unused: str = ""
     videos: int = 0
+    remarks: str = ""
 
     @property
     def fingerprint(self) -> str:

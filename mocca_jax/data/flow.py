@@ -84,6 +84,14 @@ def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.stack(parts, -1).astype(np.float16)
 
 
+def unrest(found: np.ndarray) -> float:
+    """Of cells `[N, rows, columns, 3]`: the speed that three quarters of a frame's cells have, in the middle frame.
+
+    Where at least a quarter of the picture stands still, it is what noise and compression make of nothing.
+    """
+    return float(np.median(np.quantile(found[..., 2].reshape(len(found), -1).astype(np.float32), 0.25, axis=1)))
+
+
 def cells(frames: Iterable[tuple[np.ndarray, bool]], threads: int = THREADS) -> Iterator[tuple[np.ndarray, bool]]:
     """The cells of every frame of a video, in order, of the flow from the frame before it; and whether it begins.
 

@@ -11,7 +11,8 @@ from absl import logging
 from PIL import Image
 
 from mocca_jax import console
-from mocca_jax.data import cache, decoder, films, flow, footage
+from mocca_jax.data import cache, cameras, decoder, films, flow, footage
+from mocca_jax.data.spread import Spread
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 
@@ -101,14 +102,17 @@ def _greyed(frames: np.ndarray) -> Iterator[np.ndarray]:
 @dataclass(frozen=True)
 class Moved:
     """Of all frames of many videos: `cells [N, rows, columns, 3]`, see `flow.py`, memory-mapped; `begins [N]`: nothing
-    came directly before; `seconds [N]` since each video's first frame, NaN where nothing tells; `lengths [V]`; `size`:
-    rows and columns of the frames."""
+    came directly before; `seconds [N]` since each video's first frame, NaN where nothing tells; `lengths [V]`;
+    `cameras [V]`: which one each is of, 0 for that of most (`cameras.py`); `faults [V]`: what is odd about each, as
+    text; `size`: rows and columns of the frames."""
 
     cells: np.ndarray
     begins: np.ndarray
     seconds: np.ndarray
     lengths: np.ndarray
     size: tuple[int, int]
+    cameras: np.ndarray
+    faults: np.ndarray
 
 
 def moved(name: str, sources: Sequence[Source], size: tuple[int, int]) -> Moved:
@@ -125,17 +129,23 @@ def moved(name: str, sources: Sequence[Source], size: tuple[int, int]) -> Moved:
     if not all(size):
         first = next(iter(footage.of(sources[0]))).picture
         size = flow.size_of((first.height, first.width))
-    entry = f"{name}-flow-{size[0]}x{size[1]}-{cache.fingerprint(files_of(sources), 'flow', size, len(sources))}"
+    entry = f"{name}-movement-{size[0]}x{size[1]}-{cache.fingerprint(files_of(sources), size, len(sources))}"
 
     def build(folder: Path) -> None:
-        begins, seconds, lengths = [], [], []
-        cells = flow.grid(size)
+        begins, seconds, lengths, faults = [], [], [], []
+        cells, scenes = flow.grid(size), {}
 
         def grey(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
-            for frame in footage.of(source):
+            found: list[footage.Fault] = []
+            some, sides = Spread(cameras.ENOUGH), (0, 0)
+            for frame in footage.of(source, faults=found):
+                some.add(frame.picture)
+                sides = sides if all(sides) else frame.picture.size[::-1]
                 begins.append(frame.begins)
                 seconds.append(np.nan if frame.seconds is None else frame.seconds)
                 yield flow.grey(frame.picture, size), frame.begins
+            scenes[str(len(scenes))] = cameras.scene([cameras.reduced(picture) for picture in some.kept], sides)
+            faults.append("; ".join(fault.text for fault in found))
 
         signs = console.Phase("optical flow", len(sources), "videos")
         with open(folder / "cells.npy", "wb+") as out, signs as phase:
@@ -149,11 +159,15 @@ def moved(name: str, sources: Sequence[Source], size: tuple[int, int]) -> Moved:
                 lengths.append(count)
                 phase.update()
             _write_header(out, (sum(lengths), *cells, 3), np.float16)
-        for array, values in {"begins": begins, "seconds": seconds, "lengths": lengths}.items():
+        of_camera = {name: number for number, group in enumerate(cameras.grouped(scenes)) for name in group}
+        made = {"begins": begins, "seconds": seconds, "lengths": lengths, "faults": faults}
+        made["cameras"] = [of_camera[name] for name in scenes]
+        for array, values in made.items():
             np.save(folder / f"{array}.npy", np.array(values))
 
     arrays = cache.built(entry, build)
-    return Moved(arrays["cells"], *(np.asarray(arrays[name]) for name in ("begins", "seconds", "lengths")), size)
+    rest = {name: np.asarray(array) for name, array in arrays.items() if name != "cells"}
+    return Moved(arrays["cells"], size=size, **rest)
 
 
 def files_of(sources: Iterable[Source]) -> list[Path]:

@@ -92,6 +92,8 @@ class Inputs:
         size: sides of pictures before patches are cut, rows and columns; of "canvas" the shorter side, twice.
         patch: side of the patches that are scored, 0 = whole pictures.
         low, high: constants of `contrast`.
+        frame_rate: frames per second of the videos that movement was learned from, 0 where nothing told.
+        unrest: of these, see `flow.unrest`.
         depth: bits that count in pictures of more than 8, see `decoder.picture`.
     """
 
@@ -103,6 +105,8 @@ class Inputs:
     low: float = 0.0
     high: float = 1.0
     depth: int = 0
+    frame_rate: float = 0.0
+    unrest: float = 0.0
 
     def __post_init__(self):
         if self.size is None:

@@ -5,16 +5,18 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from mocca_jax.data import Dataset, Split, flow, footage, planted
+from mocca_jax.config import setting
+from mocca_jax.data import Dataset, Split, flow, footage, listing, planted
 from mocca_jax.data.clips import Video
 from mocca_jax.data.frame_store import Moved, Source
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
-from mocca_jax.method import blocks, motion
+from mocca_jax.method import blocks, frames, motion
 from mocca_jax.method.timeline import Timeline
 
 PARTS = 4  # that a training video is cut into where there are fewer videos
 LEAST = blocks.FRAMES  # of a part
+SAMPLED = 500  # frames that say how still a picture is, about
 PLANTED_ON, PLANTED_FRAMES = 4, 100  # videos, and frames of each, that anomalies are made up in
 
 
@@ -61,6 +63,9 @@ def dataset(
     """
     if not train:
         raise UserError(f"{description}: no videos to train on")
+    names = [video.name for video in (*train, *test)]
+    if setting(config, "one_camera"):
+        check_cameras(names, found.cameras)
     parts = in_parts(train)
     fit = split(found, parts)
     made = planted_cells(sources, found.size, config)
@@ -68,12 +73,41 @@ def dataset(
         train=fit,
         test=split(found, test) if test else None,
         defects=split(*made) if made else None,
-        inputs=Inputs((*found.cells.shape[1:],), "cells", "stretch", found.size),
+        inputs=Inputs(
+            found.cells.shape[1:],
+            "cells",
+            "stretch",
+            found.size,
+            frame_rate=frame_rate(found, len(train)),
+            unrest=flow.unrest(found.cells[:: max(1, len(found.cells) // SAMPLED)]),
+        ),
         description=f"{description}: {len(train)} to fit, {len(test)} to test",
         aggregate="motion",
         videos=len(train),
+        remarks="\n".join(f"{name} {said}" for name, said in zip(names, found.faults.tolist(), strict=True) if said),
         **more,
     )
+
+
+def check_cameras(names: Sequence[str], cameras: np.ndarray) -> None:
+    """Raises UserError where videos are of several cameras, and names those that are not of the first."""
+    others = [name for name, camera in zip(names, cameras.tolist(), strict=True) if camera]
+    if others:
+        raise UserError(
+            f"{len(others)} of {len(names)} videos are of another camera than the others, by the picture's shape or by "
+            f"what stands still in it: {listing.shortened(others)}. What is usual at a place is known for one camera: "
+            "give each a folder of its own, or pass one_camera=False where they are of one all the same."
+        )
+
+
+def frame_rate(found: Moved, videos: int) -> float:
+    """Frames per second of the first videos, the middle one's; 0 where nothing tells."""
+    rates = []
+    for at in frames.spans(found.lengths[:videos]):
+        steps = np.diff(found.seconds[at])[~found.begins[at][1:].astype(bool)]
+        if len(steps) and np.median(steps) > 0:
+            rates.append(1 / float(np.median(steps)))
+    return float(np.median(rates)) if rates else 0.0
 
 
 def in_parts(videos: Sequence[Video]) -> list[Video]:
@@ -131,7 +165,7 @@ def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> t
     made = planted.videos(normal, config.planted, motion.LAG, config.split_seed)
     if not made:
         return None
-    cells = [np.stack([found for found, _ in flow.cells(_in_one_go(frames))]) for frames in made.values()]
+    cells = [np.stack([found for found, _ in flow.cells(_in_one_go(of))]) for of in made.values()]
     lengths = np.array([len(of) for of in cells])
     starts = np.cumsum(lengths) - lengths
     begins = np.isin(np.arange(lengths.sum()), starts)
@@ -139,7 +173,10 @@ def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> t
         Video(name, int(start), int(length), np.ones(length, np.int32))
         for name, start, length in zip(made, starts, lengths, strict=True)
     ]
-    return Moved(np.concatenate(cells), begins, np.full(len(begins), np.nan), lengths, size), videos
+    none = np.zeros(len(videos), int)
+    return Moved(
+        np.concatenate(cells), begins, np.full(len(begins), np.nan), lengths, size, none, none.astype(str)
+    ), videos
 
 
 def of_first_half(number: int) -> bool:

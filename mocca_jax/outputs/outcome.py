@@ -64,7 +64,12 @@ def compose(
             "normal": int((truth == 0).sum()),
             "anomalous": int((truth == 1).sum()),
         },
-        "data": {"fingerprint": dataset.fingerprint, "files": len(dataset.files), "unused": dataset.unused},
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "files": len(dataset.files),
+            "unused": dataset.unused,
+            "remarks": dataset.remarks,
+        },
         "radii": {name: float(radius) for name, radius in trained.state.radii.items()},
         "sha256": _sha256(trained, scores),
     }

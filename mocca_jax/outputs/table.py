@@ -11,6 +11,8 @@ def text(result: dict[str, Any]) -> str:
     lines = [result["description"], verdict.decides(result), *verdict.threshold(result)]
     if unused := result.get("data", {}).get("unused"):
         lines.append(f"These files lie in the folder and were not used:\n{unused}")
+    if remarks := result.get("data", {}).get("remarks"):
+        lines.append(f"These were used, and are odd:\n{remarks}")
     if result.get("statistics"):
         lines += [said] if (said := verdict.kinds(result)) else []
     else:

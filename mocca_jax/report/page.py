@@ -123,6 +123,8 @@ def _lead(result: dict) -> list[str]:
     said = [f'<p class="lead">{html.escape(first)}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines)]
     if unused := result.get("data", {}).get("unused"):
         said.append(f"<p>Files that lie in the folder and were not used:</p><pre>{html.escape(unused)}</pre>")
+    if remarks := result.get("data", {}).get("remarks"):
+        said.append(f"<p>These were used, and are odd:</p><pre>{html.escape(remarks)}</pre>")
     return said
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from mocca_jax.data import batching, flow, footage, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
@@ -21,6 +22,8 @@ from mocca_jax.training import parallel, stages
 from mocca_jax.training.step import TrainState
 
 DECODERS = 4  # threads that decode and resize pictures
+LOOKED_AT = 64  # frames of a video, before it is compared with the training videos
+NOISIER, LEAST_NOISE = 2.5, 0.02  # times, and pixels a frame, from which a video is called noisier
 
 
 class Scorer:
@@ -92,7 +95,13 @@ class Scorer:
         grey = ((flow.grey(frame.picture, size), frame.begins) for frame in frames)
         held: list[np.ndarray] = []
 
+        seen: list[float] = []
+
         def pushed() -> Iterator[streaming.Known]:
+            if held and len(seen) < LOOKED_AT:
+                seen.extend(flow.unrest(cells[None]) for cells in held)
+                if len(seen) >= LOOKED_AT:
+                    self._warn_of_unrest(float(np.median(seen)))
             found = stream.push(np.stack(held)) if held else None
             held.clear()
             if found:
@@ -110,6 +119,16 @@ class Scorer:
         yield from pushed()
         if started:
             yield stream.end()
+
+    def _warn_of_unrest(self, found: float) -> None:
+        usual = self.inputs.unrest
+        if found > max(NOISIER * usual, usual + LEAST_NOISE):
+            logging.warning(
+                "what stands still in this video seems to move by %.2f pixels a frame, %.2f in the training videos: "
+                "noise, stronger compression or a camera that shakes. Its scores may be too high; train on such videos.",
+                found,
+                usual,
+            )
 
     def movement_map(self, cells: np.ndarray) -> np.ndarray:
         """`[rows, columns]` of a frame's cells as `running` gives them: see `moving.maps`."""
