@@ -45,7 +45,7 @@ class Job:
     @property
     def group(self) -> str:
         """Runs of one group share their first stage."""
-        if self.config.stages[0] != "reconstruction":
+        if self.config.stages[:1] != ("reconstruction",):
             return self.hash
         shared = {name: value for name, value in configs.as_dict(self.config).items() if name not in LATER_FIELDS}
         return configs.digest(ConfigDict(shared))
@@ -84,7 +84,7 @@ def table6(seed: int, preset: str) -> Iterator[Job]:
 
 VIDEOS: dict[str, tuple[Any, str, dict[str, Any]]] = {  # config, presets, changed fields
     "ped2 movement": (video, "", {"data_dir": "ped2"}),
-    **{f"ped2 movement, layer {n} alone": (video, "", {"data_dir": "ped2", "layers": (n,)}) for n in range(4)},
+    **{f"ped2 movement with layer {n} alone": (video, "", {"data_dir": "ped2", "layers": (n,)}) for n in range(4)},
     "ped2 published": (video, "ped2,published", {}),
     "ped2 published, untrained": (video, "ped2,published,untrained", {}),
     "ped2 preset": (video, "ped2", {}),
