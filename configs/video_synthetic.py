@@ -17,7 +17,7 @@ def get_config(spec: str = "") -> ConfigDict:
     _, chosen = presets.split(spec, "configs/video_synthetic.py", presets=PRESETS)
     config = video.base()
     config.data = "moving"
-    for field in ("layout", "foreground"):
+    for field in ("layout", "foreground", "one_camera"):
         del config[field]
     config.videos = 12
     config.frame_size = (32, 64)
