@@ -45,6 +45,7 @@ def base() -> ConfigDict:
     config.clip_length = 16
     config.clip_stride = 1  # frames between the clips to draw from
     config.clips_per_epoch = 400
+    config.score_stride = 1  # frames between the clips that are scored
     config.heldout_fraction = 0.1  # of the training videos, at least one: threshold, p-values, scale of the two terms
     config.split_seed = 0
     config.alpha = 0.05

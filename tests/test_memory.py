@@ -38,7 +38,8 @@ def test_every_row_of_table_one_belongs_to_a_job_of_the_sweep():
 
 @pytest.mark.parametrize("name", configs.LATER)
 def test_a_config_without_a_later_field_is_the_one_with_its_neutral_value(smoke, name):
-    new = smoke if name in smoke else files.load("folder:mocca")  # some are fields of images alone
+    some = (smoke, files.load("folder:mocca"), files.load("video"))  # some are fields of images alone, or of videos
+    new = next(config for config in some if name in configs.fields_of(config))
     new[name] = configs.LATER[name]
     old = new.copy_and_resolve_references()
     del old[name]

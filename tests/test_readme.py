@@ -35,11 +35,12 @@ BOTH_STAGES = ("add-a-backbone.md",)
 
 @pytest.fixture
 def home(finished, parts, tmp_path):
-    """A folder with `my_parts`, `new_pictures` and `runs/my_parts`."""
+    """A folder with `my_parts`, `new_pictures`, `runs/my_parts` and `runs/my_videos`."""
     (tmp_path / "my_parts").symlink_to(parts)
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
     shutil.copytree(parts / "test", tmp_path / "new_pictures")
     shutil.copytree(finished / "object", tmp_path / "runs/my_parts")
+    shutil.copytree(finished / "clip", tmp_path / "runs/my_videos")
     for name in "ab":
         shutil.copy(parts / "test/good/0.png", tmp_path / f"{name}.png")
     return tmp_path

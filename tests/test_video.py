@@ -9,16 +9,19 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments import sweep, tables
+from mocca_jax import Detector, data, models, pipeline
 from mocca_jax import config as configs
-from mocca_jax import models, pipeline
 from mocca_jax.configs import smoke, video_synthetic
 from mocca_jax.configs import video as video_config
 from mocca_jax.data.sets import moving
 from mocca_jax.errors import UserError
+from mocca_jax.export import artifact
 from mocca_jax.method import hypersphere
 from mocca_jax.models import heads
-from mocca_jax.outputs import table
+from mocca_jax.outputs import results, table
+from mocca_jax.scoring.streaming import FrameScorer
 from mocca_jax.training import step as train
+from tests import runs
 from tests.test_video_data import save_frames, small
 
 
@@ -40,6 +43,17 @@ def tiny(**changes):
 @pytest.mark.parametrize("spec", [*video_config.PRESETS, "ped2,quick", "shanghaitech,paper"])
 def test_every_config_of_videos_passes_its_own_check(spec):
     configs.check(video_config.get_config(spec))
+
+
+def test_a_stride_that_leaves_frames_without_a_score_is_refused():
+    config = video_config.get_config("ped2")
+    for stride in (1, 3, 8):
+        config.score_stride = stride
+        configs.check(config)
+    for stride, message in ((9, "score_stride = 9: frames between two clips of clip_length = 8"), (0, "at least 1")):
+        config.score_stride = stride
+        with pytest.raises(UserError, match=message):
+            configs.check(config)
 
 
 def test_settings_that_do_not_fit_are_refused():
@@ -88,10 +102,41 @@ def test_videos_without_labels_get_scores_and_no_metrics(tmp_path):
     assert len(lines) == 11 and lines[1].startswith("c/0,-1,")
 
 
-def test_a_run_measures_planted_anomalies_in_held_out_videos(tmp_path):
-    result = pipeline.run(tiny(planted=("speed2", "backwards")), tmp_path / "run")
+@pytest.fixture(scope="module")
+def stridden(tmp_path_factory):
+    """A run that scores clips of 8 frames, every third, of videos of 96: the last begins one after another's."""
+    folder = tmp_path_factory.mktemp("stridden")
+    pipeline.run(tiny(planted=("speed2", "backwards"), score_stride=3), folder / "run")
+    return folder / "run"
+
+
+def test_a_run_measures_planted_anomalies_in_held_out_videos(stridden):
+    result = json.loads((stridden / "result.json").read_text())
     assert set(result["planted"]) == {"speed2", "backwards"}
     assert {"combined", "one_class", "reconstruction", "layer1", "layer5"} == set(result["planted"]["speed2"])
+
+
+def test_the_stride_of_scoring_is_the_same_in_a_run_its_detector_and_a_running_video(stridden, monkeypatch):
+    detector, config = Detector.load(stridden), tiny(score_stride=3)
+    dataset = data.load(config)
+    for name in ("test", "heldout", "defects"):
+        split = getattr(dataset, name)
+        assert len(split.samples) == split.timeline.frames > 2 * len(split)
+    where = dataset.test.timeline
+    assert where.start[where.video == 0].tolist() == [*range(0, 88, 3), 88]
+    video = dataset.test.images.frames[int(dataset.test.images.starts[0]) :][: moving.FRAMES]
+    rows = runs.rows_of(stridden / results.SCORES["test"])[: moving.FRAMES]
+    units, score_units = [], detector.scorer.score_units
+    monkeypatch.setattr(detector.scorer, "score_units", lambda raw: units.append(len(raw)) or score_units(raw))
+    found = detector.examine(list(video))
+    assert sum(units) == 31 and len(found.score) == 96
+    for name in ("layer1", "one_class", "reconstruction"):
+        np.testing.assert_allclose(found.layers[name], [float(row[name]) for row in rows], rtol=1e-4)
+    term = "reconstruction"
+    running = FrameScorer(lambda clip: float(score_units(clip[None])[term][0]), config.clip_length, config.score_stride)
+    told = [scored for frame in video for scored in running.push(frame)] + running.end()
+    np.testing.assert_allclose([score for _, score in told], found.layers[term], rtol=1e-4)
+    assert artifact._manifest(detector, (8, 32, 32, 3), [])["input"]["stride"] == 3
 
 
 def test_the_weight_of_reconstruction_is_the_configs(smoke):

@@ -83,6 +83,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
     if not config.stages:
         return _untrained_conflicts(config)
     last = config.stages[-1]
+    if setting(config, "score_stride") > config.get("clip_length", 1):
+        faults.append(
+            f"score_stride = {config.score_stride}: frames between two clips of clip_length = {config.clip_length} "
+            f"would have no score; it is at most clip_length"
+        )
     distances = {"one_class", "joint"} & set(config.stages)
     if distances and not config.layers:
         faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")

@@ -130,6 +130,7 @@ LATER: dict[str, Any] = {
     "cell": 16,
     "depth": 0,
     "one_camera": True,
+    "score_stride": 1,
 }
 
 _HELD_OUT = {
@@ -204,6 +205,11 @@ _FRAMES = {
     "clip_length": integer(2).means("length of a clip (16, section IV-C)", "frames"),
     "clip_stride": integer(1).means("distance between the beginnings of the clips that training draws from", "frames"),
     "clips_per_epoch": integer(1).means("how many clips an epoch draws", "clips"),
+    "score_stride": integer(1).means(
+        "distance between the beginnings of the clips that are scored, at most clip_length; the last clip ends with "
+        "the video. A frame's score is the mean over the clips that contain it: all of them with 1 (section V-D)",
+        "frames",
+    ),
     **_HELD_OUT,
     "planted": several_of("speed2", "speed3", "slow", "still", "backwards", "object", "run", "large").means(
         "anomalies that are made up in the held-out videos, to choose settings by"

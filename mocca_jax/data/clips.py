@@ -1,13 +1,16 @@
 """Clips cut from long arrays of frames, and the splits made of them."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mocca_jax.config import setting
 from mocca_jax.data import Dataset, Split, frame_store, planted
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
+from mocca_jax.method import timeline
 from mocca_jax.method.timeline import Timeline
 
 NORMALIZE = {  # by what is looked at between frames
@@ -62,7 +65,7 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
             + "\nRemove them, or pass a smaller --config.clip_length."
         )
     fit, held = hold_out(train, config)
-    normalize = NORMALIZE[config.frame_differences]
+    normalize, scored = NORMALIZE[config.frame_differences], (config.clip_length, setting(config, "score_stride"))
     pictures = frames
     if normalize == "flow":
         frames = frame_store.flow_of(frames, [video.length for video in (*train, *test)])
@@ -70,8 +73,8 @@ def dataset(frames: np.ndarray, train: Sequence[Video], test: Sequence[Video], c
     return Dataset(
         train=training_clips(frames, fit, config.clip_length, config.clip_stride, config.clips_per_epoch),
         centred=training_clips(frames, fit, config.clip_length, config.clip_length, 0),
-        heldout=every_clip(frames, held, config.clip_length) if held else None,
-        test=every_clip(frames, test, config.clip_length) if test else None,
+        heldout=clips_to_score(frames, held, *scored) if held else None,
+        test=clips_to_score(frames, test, *scored) if test else None,
         defects=planted_clips(pictures, held, config),
         inputs=Inputs(shape, normalize, "stretch"),
         description=f"{description}: {len(fit)} videos to fit, {len(held)} held out, {len(test)} to test",
@@ -110,7 +113,7 @@ def training_clips(frames: np.ndarray, videos: Sequence[Video], length: int, str
 
 
 def planted_clips(frames: np.ndarray, held: Sequence[Video], config) -> Split | None:
-    """Every clip of the held-out videos with made-up anomalies (`planted.py`), where there are any."""
+    """The clips to score of the held-out videos with made-up anomalies (`planted.py`), where there are any."""
     normal = [frames[v.start : v.start + min(v.length, planted.LONGEST)] for v in held]
     made = planted.videos(normal, config.planted, config.clip_length, config.split_seed)
     if not made:
@@ -123,15 +126,34 @@ def planted_clips(frames: np.ndarray, held: Sequence[Video], config) -> Split | 
     frames = np.concatenate(list(made.values()))
     if config.frame_differences == "flow":
         frames = frame_store.flow_of(frames, [video.length for video in videos])
-    return every_clip(frames, videos, config.clip_length)
+    return clips_to_score(frames, videos, config.clip_length, setting(config, "score_stride"))
 
 
-def every_clip(frames: np.ndarray, videos: Sequence[Video], length: int) -> Split:
-    """Every clip of these videos, stride one; samples are frames."""
-    video = np.repeat(np.arange(len(videos)), [v.length - length + 1 for v in videos])
-    start = np.concatenate([np.arange(v.length - length + 1) for v in videos])
+def clips_to_score(frames: np.ndarray, videos: Sequence[Video], length: int, stride: int) -> Split:
+    """Clips of these videos, every `stride` frames, so that every frame is in one; samples are frames."""
+    starts = [timeline.starts(v.length, length, stride) for v in videos]
+    video, start = np.repeat(np.arange(len(videos)), [len(of) for of in starts]), np.concatenate(starts)
     offsets = np.array([v.start for v in videos])
-    timeline = Timeline([v.name for v in videos], np.array([v.length for v in videos]), video, start, length)
+    where = Timeline([v.name for v in videos], np.array([v.length for v in videos]), video, start, length)
     labels = np.concatenate([np.full(v.length, -1) if v.labels is None else v.labels for v in videos]).astype(np.int32)
     names = [f"{v.name}/{i}" for v in videos for i in range(v.length)]
-    return Split(Clips(frames, offsets[video] + start, length), labels, names, timeline=timeline)
+    return Split(Clips(frames, offsets[video] + start, length), labels, names, timeline=where)
+
+
+def of_running(frames: Iterable[np.ndarray], length: int, stride: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Start and frames `[length, ...]` of the clips of `timeline.starts`, of one video; no more than a clip is held.
+
+    Raises:
+        UserError: the video is shorter than a clip.
+    """
+    held: deque[np.ndarray] = deque(maxlen=length)
+    start = -length
+    for frame in frames:
+        held.append(frame)
+        start += 1
+        if start >= 0 and start % stride == 0:
+            yield start, np.stack(held)
+    if start < 0:
+        raise UserError(f"a video of {len(held)} frames; this model looks at clips of {length}")
+    if start % stride:
+        yield start, np.stack(held)

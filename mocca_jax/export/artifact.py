@@ -29,6 +29,7 @@ from jax import export as jax_export
 
 import mocca_jax
 from mocca_jax import console
+from mocca_jax.config import setting
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.export import onnx as onnx_export
@@ -106,6 +107,7 @@ def picture_shape(detector: Detector) -> tuple[int, ...]:
 
 
 def _manifest(detector: Detector, shape: tuple[int, ...], answers: list[str]) -> dict[str, Any]:
+    clips = {"stride": setting(detector.config, "score_stride")} if detector.inputs.clip_length else {}
     return {
         "format": FORMAT,
         "mocca_jax": mocca_jax.__version__,
@@ -118,6 +120,7 @@ def _manifest(detector: Detector, shape: tuple[int, ...], answers: list[str]) ->
             "dtype": "uint8",
             "fit": "stretch" if detector.inputs.fit == "canvas" else detector.inputs.fit,
             "resampling": "Pillow's bilinear",
+            **clips,
         },
         "answers": answers,
         "alpha": detector.alpha,

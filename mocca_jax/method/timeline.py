@@ -1,4 +1,4 @@
-"""Which clip holds which frames of which video."""
+"""Where clips begin, and which clip holds which frames of which video."""
 
 from dataclasses import dataclass
 
@@ -36,3 +36,24 @@ class Timeline:
     def frames(self) -> int:
         """S."""
         return int(self.lengths.sum())
+
+
+def starts(length: int, clip_length: int, stride: int = 1) -> np.ndarray:
+    """Where the clips of a video of `length` frames begin: every `stride` frames, and the last ends with the video.
+
+    Every frame is in at least one clip.
+
+    Returns:
+        `[U]`, ascending.
+
+    Raises:
+        ValueError: the video is shorter than a clip, or frames between two clips would be in none.
+
+    Example:
+        >>> starts(11, clip_length=4, stride=3).tolist()
+        [0, 3, 6, 7]
+    """
+    if not 1 <= stride <= clip_length <= length:
+        raise ValueError(f"no clips of {clip_length} frames, every {stride}, in a video of {length}")
+    last = length - clip_length
+    return np.append(np.arange(0, last, stride), last)

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from absl import logging
 
-from mocca_jax.data import batching, flow, footage, incoming, views
+from mocca_jax.config import setting
+from mocca_jax.data import batching, clips, flow, footage, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
@@ -65,21 +66,16 @@ class Scorer:
 
     def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
         """Of every frame of one video; no more of it is held than a batch of clips needs."""
-        length, size = self.inputs.clip_length, self.config.batch_size
+        length = self.inputs.clip_length
         raws = map(self.inputs.prepare, frames)
         raws = flow.of_frames(raws) if self.inputs.of_flow else raws
-        held, units, count = list(islice(raws, length - 1)), [], 0
-        while more := list(islice(raws, size)):
-            held += more
-            frames_at_hand = np.stack(held)
-            clips = np.stack([frames_at_hand[i : i + length] for i in range(len(held) - length + 1)])
-            units.append(self.score_units(clips))
-            count += len(clips)
-            held = held[-(length - 1) :]
-        if not units:
-            raise UserError(f"a video of {len(held)} frames; this model looks at clips of {length}")
-        total = count + length - 1
-        timeline = Timeline(["video"], np.array([total]), np.zeros(count, np.int64), np.arange(count), length)
+        running = clips.of_running(raws, length, setting(self.config, "score_stride"))
+        starts, units = [], []
+        while batch := list(islice(running, self.config.batch_size)):
+            starts += [start for start, _ in batch]
+            units.append(self.score_units(np.stack([clip for _, clip in batch])))
+        video, total = np.zeros(len(starts), np.int64), np.array([starts[-1] + length])
+        timeline = Timeline(["video"], total, video, np.array(starts), length)
         found = evaluate.of_samples(evaluate.joined(units), self.aggregate, timeline, self.config)
         return evaluate.standardized(found, self.scale) if self.scale else found
 
