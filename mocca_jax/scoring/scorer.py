@@ -121,7 +121,7 @@ class Scorer:
         if found > max(NOISIER * usual, usual + LEAST_NOISE):
             logging.warning(
                 "what stands still in this video seems to move by %.2f pixels a frame, %.2f in the training videos: "
-                "noise, stronger compression or a camera that shakes. Its scores may be too high; train on such videos.",
+                "noise, stronger compression or a camera that shakes. Scores may be too high; train on such videos.",
                 found,
                 usual,
             )
