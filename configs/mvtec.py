@@ -73,6 +73,7 @@ def base(kind: str) -> ConfigDict:
     # Anomaly maps: of these methods, the one that finds made-up defects on held-out images best
     config.maps = ("features", "patches") if texture else ("features", "positions", "scaled_positions")
     config.map_stride = 32  # pixels between the patches of "patches"
+    config.least_region = 0  # pixels of a picture as it came: smaller regions are left out
     config.overlays = 100  # test images drawn with their map, the most anomalous first; and the report's examples
     # Training
     config.batch_size = 16

@@ -11,21 +11,26 @@ A detector keeps nothing between calls and may be used from several threads.
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from mocca_jax.config import setting
+from mocca_jax.data.incoming import Seen
 from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
 from mocca_jax.pipeline import given
-from mocca_jax.scoring import evaluate, maps, moments
+from mocca_jax.scoring import evaluate, maps, moments, regions
+from mocca_jax.scoring.conventions import OutlierConventions, check
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
+from mocca_jax.scoring.regions import Region
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
@@ -35,7 +40,7 @@ NOTHING_HELD_OUT = (
 )
 
 
-class Detector:
+class Detector(OutlierConventions):
     """What a person needs to use a trained model.
 
     Args:
@@ -69,7 +74,7 @@ class Detector:
         """
         content = bundle.load(Path(run))
         if formulation is not None:
-            _check("formulation", formulation, FORMULATIONS)
+            check("formulation", formulation, FORMULATIONS)
             content.config.formulation = formulation
         return cls(content, by, alpha)
 
@@ -110,26 +115,6 @@ class Detector:
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, and what is pickled, is what `save` writes."""
         return _unpacked, (bundle.dumps(self.content), self._given["by"], self._given["alpha"])
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """scikit-learn's convention: what the detector was made of."""
-        del deep  # none of it has parameters of its own
-        return dict(self._given)
-
-    def set_params(self, **params: Any) -> "Detector":
-        """scikit-learn's convention: changes what `get_params` names, and returns the detector.
-
-        Raises:
-            UserError: there is no such parameter, or its value is refused; nothing is changed then.
-        """
-        for name in params:
-            _check("parameter", name, tuple(self._given))
-        given = self._given | params
-        if given["content"] is not self.content:
-            vars(self).update(vars(Detector(**given)))
-        self._decide(given["by"], given["alpha"])
-        self._given = given
-        return self
 
     def save(self, path: str | Path) -> None:
         """Writes everything to one file, which `load` reads.
@@ -192,7 +177,27 @@ class Detector:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
         if self.inputs.has_frames:
             return self.findings(self.scorer.scores(pictures))
-        return self.findings(self.of_views(self.scorer.prepared(pictures)))
+        parts = [self.of_seen(chunk) for chunk in self.scorer.prepared(pictures)]
+        if not parts:
+            raise UserError("no pictures were given")
+        return evaluate.all_findings(parts)
+
+    def of_seen(self, pictures: list[Seen]) -> Findings:
+        """As `examine`, of pictures that `see` made, all at once."""
+        found = self.findings(self.of_views([[picture.pixels for picture in pictures]]))
+        if found.anomalous is None or self._maps is None:
+            return found
+        flagged = np.flatnonzero(found.anomalous).tolist()
+        drawn = self.maps_of([pictures[n].pixels for n in flagged]) if flagged else []
+        made: list[list[Region]] = [[] for _ in pictures]
+        for n, values in zip(flagged, drawn, strict=True):
+            made[n] = self.regions_of(values, pictures[n], True)
+        return replace(found, regions=made)
+
+    def regions_of(self, values: np.ndarray, picture: Seen, flagged: bool) -> list[Region]:
+        """The regions of a picture's map; see `regions.of_map`."""
+        least = setting(self.config, "least_region")
+        return regions.of_map(values, self.map_scale.threshold, picture.sides, self.inputs, least, flagged)
 
     def moments(self, video: Any, live: bool = False) -> Iterator[Moment]:
         """The frames of one video as they are judged, in order; of a running one as soon as their scores are known.
@@ -229,7 +234,8 @@ class Detector:
         Raises:
             UserError: as `score`; or the run made no maps.
         """
-        return [found for chunk in self.scorer.prepared(pictures) for found in self.maps_of(chunk)]
+        chunks = self.scorer.prepared(pictures)
+        return [found for chunk in chunks for found in self.maps_of([picture.pixels for picture in chunk])]
 
     def maps_of(self, raws: list[np.ndarray]) -> list[np.ndarray]:
         """Maps of pictures that `view` made."""
@@ -243,23 +249,15 @@ class Detector:
 
     def view(self, picture: Any) -> np.ndarray:
         """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
-        return self.scorer.view(picture)
+        return self.see(picture).pixels
 
-    def score_samples(self, pictures: Any) -> np.ndarray:
-        """scikit-learn's outlier convention: `-score`, smaller = more anomalous."""
-        return -self.score(pictures)
-
-    def decision_function(self, pictures: Any) -> np.ndarray:
-        """scikit-learn's outlier convention: threshold - score, below 0 = anomalous."""
-        return self._calibrated().threshold - self.score(pictures)
-
-    def outlier_labels(self, pictures: Any) -> np.ndarray:
-        """What scikit-learn's outlier detectors return from `predict`: -1 = anomalous, +1 = normal."""
-        return np.where(self.predict(pictures), -1, 1)
+    def see(self, picture: Any) -> Seen:
+        """As `view`, with the size of the picture as it came."""
+        return self.scorer.see(picture)
 
     def _decide(self, by: str | None, alpha: float | None) -> None:
         content, by = self.content, self.content.by if by is None else by
-        _check("by", by, BY)
+        check("by", by, BY)
         if by == "map" and content.map_heldout is None:
             raise UserError("by = 'map': this run made no anomaly maps; leave it out")
         decisive = content.map_heldout if by == "map" else content.heldout
@@ -289,11 +287,6 @@ def _decided(calibration: Calibration, scores: np.ndarray, alpha: float | None) 
         return calibration.is_anomalous(scores, alpha)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def _check(what: str, value: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise UserError(f"{what} = {value!r}: it is one of {', '.join(map(repr, known))}")
 
 
 def _unpacked(file: bytes, by: str | None, alpha: float | None) -> Detector:

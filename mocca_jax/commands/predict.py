@@ -37,6 +37,7 @@ import numpy as np
 from mocca_jax import console
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.data import cache, footage, sources
+from mocca_jax.data.incoming import Seen
 from mocca_jax.data.listing import printable
 from mocca_jax.data.sources import Source
 from mocca_jax.detector import Detector
@@ -169,8 +170,8 @@ def _score_pictures(
     """Adds the rows of some pictures; returns a line for each that cannot be read."""
     pictures, failures = detector.scorer.views([source.path for source in chunk])
     read = [source for source in chunk if source.path in pictures]
-    names, views = [(source.path, None) for source in read], [pictures[source.path] for source in read]
-    _add(detector, names, _fingerprints(read), views, rows, output, drawn)
+    names, seen = [(source.path, None) for source in read], [pictures[source.path] for source in read]
+    _add(detector, names, _fingerprints(read), seen, rows, output, drawn)
     return list(failures.values())
 
 
@@ -190,7 +191,7 @@ def _score_video(
         while some := list(islice(pictures, detector.config.batch_size)):
             names = [(path, count + n) for n in range(len(some))]
             views = [detector.view(picture) for picture in some]
-            _add(detector, names, [fingerprint] * len(names), views, rows, output, drawn)
+            _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn)
             count += len(some)
     except UserError as error:
         rows.drop(path)
@@ -212,26 +213,26 @@ def _add(
     detector: Detector,
     names: list[tuple[Path, int | None]],
     fingerprints: list[str],
-    views: list[np.ndarray],
+    seen: list[Seen],
     rows: Rows,
     output: Path,
     drawn: str,
 ) -> None:
-    """Rows and overlays of pictures that `Detector.view` made."""
-    if not views:
+    """Rows and overlays of pictures that `Detector.see` made."""
+    if not seen:
         return
-    found = detector.findings(detector.of_views([views]))
+    found = detector.of_seen(seen)
     rows.add(names, fingerprints, found)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]
     if not chosen:
         return
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
-    for n, values in zip(chosen, detector.maps_of([views[n] for n in chosen]), strict=True):
+    for n, values in zip(chosen, detector.maps_of([seen[n].pixels for n in chosen]), strict=True):
         (path, frame), score = names[n], found.score[n]
         p_value = "" if found.p_value is None else f"   p-value {found.p_value[n]:.3g}"
         target = output / OVERLAYS / picture_name(path, frame)
-        picture = np.broadcast_to(views[n], (*views[n].shape[:2], 3))
+        picture = np.broadcast_to(seen[n].pixels, (*seen[n].pixels.shape[:2], 3))
         title = f"{printable(path.name)}   score {score:.4g}{p_value}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

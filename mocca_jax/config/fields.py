@@ -131,6 +131,7 @@ LATER: dict[str, Any] = {
     "depth": 0,
     "one_camera": True,
     "score_stride": 1,
+    "least_region": 0,
 }
 
 _HELD_OUT = {
@@ -178,6 +179,10 @@ _MAPS = {
     ),
     "map_stride": integer(1).means(
         "distance between the patches that a map of the method 'patches' is made of", "pixels"
+    ),
+    "least_region": integer(0).means(
+        "smaller anomalous regions are left out, but for the largest of a flagged picture; in the picture as it came",
+        "pixels",
     ),
     "overlays": integer(0).means("how many test images are drawn with their map, the most anomalous first", "images"),
 }

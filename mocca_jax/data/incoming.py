@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,29 @@ def decoded(given: Picture, depth: int = 0) -> Image.Image:
         raise
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a network sees of a picture, before scaling: `pixels [rows, columns, channels]` uint8; and `sides`, rows and
+    columns of the picture as it came, upright."""
+
+    pixels: np.ndarray
+    sides: tuple[int, int]
+
+
 def view(given: Picture, inputs: Inputs) -> np.ndarray:
-    """What a network with these `inputs` sees of a picture, before scaling: `[rows, columns, channels]` uint8.
+    """The pixels of `see`."""
+    return see(given, inputs).pixels
+
+
+def see(given: Picture, inputs: Inputs) -> Seen:
+    """What a network with these `inputs` sees of a picture.
 
     Raises:
         UserError: as `decoded`; or its sides are too unequal.
     """
+    picture = decoded(given, inputs.depth)
     try:
-        return inputs.prepare(decoded(given, inputs.depth))
+        return Seen(inputs.prepare(picture), (picture.height, picture.width))
     except ValueError as error:
         raise UserError(f"a picture of {error}") from error
 

@@ -11,6 +11,7 @@ from mocca_jax.data import Split, batching
 from mocca_jax.method import frames, losses, metrics, motion, scores
 from mocca_jax.models import AutoEncoder, lookup
 from mocca_jax.scoring import moving, placed
+from mocca_jax.scoring.regions import Region
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, distances, features_of
@@ -51,13 +52,30 @@ def one_after_another(found: Sequence[Scores]) -> Scores:
 class Findings:
     """Of some pictures, or of a video's frames: scores `[N]` with each layer's part; larger = more anomalous.
 
-    `p_value [N]` and `anomalous [N]` are None where nothing was held out.
+    `p_value [N]` and `anomalous [N]` are None where nothing was held out. `regions`: of each picture, those that are
+    anomalous, the weightiest first, none of pictures that are not; None where the run made no maps, and of videos.
     """
 
     score: np.ndarray
     layers: dict[str, np.ndarray]
     p_value: np.ndarray | None
     anomalous: np.ndarray | None
+    regions: list[list[Region]] | None = None
+
+
+def all_findings(parts: Sequence[Findings]) -> Findings:
+    """Those of several batches, at least one, by the same detector."""
+
+    def whole(values: list[np.ndarray | None]) -> np.ndarray | None:
+        return None if values[0] is None else np.concatenate(values)
+
+    return Findings(
+        np.concatenate([part.score for part in parts]),
+        joined([part.layers for part in parts]),
+        whole([part.p_value for part in parts]),
+        whole([part.anomalous for part in parts]),
+        None if parts[0].regions is None else [found for part in parts for found in part.regions],
+    )
 
 
 def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, image, mask) -> dict[str, jax.Array]:

@@ -50,7 +50,7 @@ class Scorer:
             return evaluate.one_after_another([known.scores for known in found])
         if self.inputs.clip_length:
             return self._frame_scores(incoming.frames(pictures))
-        return self.of_views(self.prepared(pictures))
+        return self.of_views([picture.pixels for picture in chunk] for chunk in self.prepared(pictures))
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Of pictures that `view` made, some at a time."""
@@ -130,20 +130,20 @@ class Scorer:
         """`[rows, columns]` of a frame's cells as `running` gives them: see `moving.maps`."""
         return np.asarray(self._movement_map(self._state_of_one, cells[None]))[0]
 
-    def prepared(self, pictures: Any) -> Iterator[list[np.ndarray]]:
+    def prepared(self, pictures: Any) -> Iterator[list[incoming.Seen]]:
         """What the network sees of the pictures, a batch at a time."""
         given = incoming.each(pictures)
         with ThreadPoolExecutor(DECODERS) as pool:
             while chunk := list(islice(given, self.config.batch_size)):
                 fits = isinstance(chunk[0], np.ndarray) or len(chunk) == 1
-                yield [self.view(picture) for picture in chunk] if fits else list(pool.map(self.view, chunk))
+                yield [self.see(picture) for picture in chunk] if fits else list(pool.map(self.see, chunk))
 
-    def views(self, paths: list[Path]) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
+    def views(self, paths: list[Path]) -> tuple[dict[Path, incoming.Seen], dict[Path, str]]:
         """What the network sees of these files; and of those that cannot be read, why."""
 
-        def one(path: Path) -> np.ndarray | UserError:
+        def one(path: Path) -> incoming.Seen | UserError:
             try:
-                return self.view(path)
+                return self.see(path)
             except UserError as error:
                 return error
 
@@ -152,9 +152,9 @@ class Scorer:
         failures = {path: str(error) for path, error in made.items() if isinstance(error, UserError)}
         return {path: view for path, view in made.items() if path not in failures}, failures
 
-    def view(self, picture: Any) -> np.ndarray:
-        """What the network sees of a picture, before scaling: `[rows, columns, channels]` uint8."""
-        return incoming.view(picture, self.inputs)
+    def see(self, picture: Any) -> incoming.Seen:
+        """What the network sees of a picture."""
+        return incoming.see(picture, self.inputs)
 
     def units_of(self, raw: np.ndarray) -> np.ndarray:
         """Units `[U, ...]` of one picture that `view` made: itself, or the patches that cover it."""
