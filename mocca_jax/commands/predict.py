@@ -190,7 +190,7 @@ def _score_video(
             return []
         while some := list(islice(pictures, detector.config.batch_size)):
             names = [(path, count + n) for n in range(len(some))]
-            views = [detector.view(picture) for picture in some]
+            seen = [detector.see(picture) for picture in some]
             _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn)
             count += len(some)
     except UserError as error:
