@@ -5,6 +5,7 @@ import pytest
 
 from mocca_jax import Detector
 from mocca_jax.data.inputs import Inputs
+from mocca_jax.method import metrics
 from mocca_jax.scoring import regions
 
 
@@ -46,7 +47,7 @@ def test_a_map_below_zero_has_its_peak_too(lowest):
     values = np.full((4, 4), lowest - 1)
     values[1, 2] = lowest
     (found,) = regions.of_map(values, 1.0, (4, 4), Inputs((4, 4, 3), fit="stretch"), flagged=True)
-    assert (2, 1) == found.box[:2] and found.peak == lowest
+    assert found.box[:2] == (2, 1) and found.peak == lowest
 
 
 def test_a_detector_says_where_in_pictures_that_it_flags(untrained):
@@ -66,3 +67,16 @@ def test_a_detector_says_where_in_pictures_that_it_flags(untrained):
             assert left + width <= columns * by[1] and top + height <= rows * by[0] and region.area <= width * height
     assert all(bool(r) == bool(flagged) for r, flagged in zip(found.regions, found.anomalous, strict=True))
     assert found.anomalous[1]
+
+
+def test_region_recall_counts_peaks_that_point_at_regions():
+    mask, values = np.zeros((50, 50), bool), np.zeros((50, 50))
+    mask[5:10, 5:10] = mask[30:35, 30:35] = True
+    values[7, 7], values[20, 40] = 3.0, 2.5
+    values[32, 32] = 2.0
+    good = np.zeros((50, 50))
+    masks = [mask, np.zeros_like(mask)]
+    assert metrics.region_recall([values, good], masks, false=0.5) == 1.0
+    assert metrics.region_recall([values, good], masks, false=0.0) == 0.5
+    everywhere = np.ones((50, 50)) + values  # one region over all has one peak
+    assert metrics.region_recall([np.where(everywhere > 1, everywhere, 1)] * 2, [mask, mask], false=0) == 0.5

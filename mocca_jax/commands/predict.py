@@ -236,6 +236,7 @@ def _add(
         title = f"{printable(path.name)}   score {score:.4g}{p_value}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            overlays.draw(target, picture, values, None, scale, title)
+            boxes = found.regions[n] if found.regions else ()
+            overlays.draw(target, picture, values, None, scale, title, boxes)
         except OSError as error:
             raise UserError(f"cannot write {target}: {error}. The same command goes on later.") from error

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+REACH = 0.02  # of a picture's longer side: a peak that is so close to a region points at it
+LEVELS = 40  # thresholds that are tried
+
 METRICS = ("auc", "ap", "max_ba")
 ALIKE = 1e-3  # of AUC and AUPRO: what is chosen does not hang on less, which may be rounding or one pair of samples
 
@@ -97,6 +100,48 @@ def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], limit: float 
     below = rate < limit
     x, y = np.append(rate[below], limit), np.append(overlap[below], at_limit)
     return float(np.trapezoid(y, x) / limit)
+
+
+def region_recall(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], false: float = 1.0) -> float:
+    """The share of anomalous regions that are pointed at, where so many false regions are allowed per picture.
+
+    At a threshold a map has regions, 8-connected, each with a peak. A peak within an anomalous region of the mask, or
+    closer to it than `REACH` of the picture's longer side, points at it; a peak that points at none is a false region.
+    Of `LEVELS` thresholds, spread over the pictures' largest values and the highest fifth of the pixels', that of the
+    largest recall counts among those with at most `false` false regions per picture on average. In [0, 1].
+
+    Args:
+        maps, masks: see `pixel_auroc`; at least one pixel is anomalous.
+        false: per picture.
+    """
+    from scipy import ndimage
+
+    true, counts = [], []
+    for mask in masks:
+        numbers, count = ndimage.label(mask, np.ones((3, 3)))
+        away, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
+        near = numbers[tuple(nearest)] if count else numbers
+        true.append(np.where(away <= REACH * max(mask.shape), near, 0))
+        counts.append(count)
+    if not sum(counts):
+        raise ValueError("region metrics need anomalous pixels")
+    highest = np.array([values.max() for values in maps])
+    pixels = np.concatenate([values[::4, ::4].ravel() for values in maps])
+    high = np.quantile(pixels, np.linspace(0.8, 1, 4 * len(maps)))
+    levels = np.unique(np.quantile(np.concatenate([highest, high]), np.linspace(0, 1, LEVELS)))
+    best = 0.0
+    for level in levels:
+        wrong = hit = 0
+        for values, near in zip(maps, true, strict=True):
+            numbers, count = ndimage.label(values >= level, np.ones((3, 3)))
+            if count:
+                peaks = ndimage.maximum_position(values, numbers, np.arange(1, count + 1))
+                pointed = np.array([near[tuple(map(int, peak))] for peak in peaks])
+                wrong += int((pointed == 0).sum())
+                hit += len(np.unique(pointed[pointed > 0]))
+        if wrong <= false * len(maps):
+            best = max(best, hit / sum(counts))
+    return best
 
 
 def _flat(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

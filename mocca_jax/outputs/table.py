@@ -71,7 +71,11 @@ def _maps_lines(result: dict[str, Any]) -> list[str]:
     if len(found["candidates"]) > 1:
         lines.append(f"  chosen on these: {found['method']}")
     if found["test"]:
-        row = found["test"] if alone else {name: found["test"][name] for name in ("pixel_auroc", "aupro")}
+        row = (
+            found["test"]
+            if alone
+            else {name: found["test"][name] for name in ("pixel_auroc", "aupro", "region_recall")}
+        )
         count = found["test"]["images"]
         lines.append(f"anomaly maps, test set, {count} images with known masks: {_pixel_figures(row)}")
     return [*lines, "see overlays/ (pictures) and maps/ (numbers)"]
@@ -80,4 +84,6 @@ def _maps_lines(result: dict[str, Any]) -> list[str]:
 def _pixel_figures(row: dict[str, float]) -> str:
     image = f", image AUC of the largest value {row['image_auc']:.4f}" if "image_auc" in row else ""
     next_day = f", flags {row['changed_flagged']:.1%} of next-day good images" if "changed_flagged" in row else ""
-    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}{image}{next_day}"
+    recall = row.get("region_recall")
+    regions = "" if recall is None else f", {recall:.1%} of the regions found at one false region per image"
+    return f"pixel AUROC {row['pixel_auroc']:.4f}, AUPRO {row['aupro']:.4f}{image}{regions}{next_day}"

@@ -4,6 +4,7 @@ They are put together with Pillow: a plot by matplotlib takes ten times as long,
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mocca_jax import console
 from mocca_jax.data import Split
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import examples
+from mocca_jax.scoring import regions
+from mocca_jax.scoring.regions import Region
 
 # From "as ordinary as the median good pixel" (0) over the threshold (1) to twice as far (2): red, green, blue,
 # opacity. Below the threshold the colors are cold, above it warm.
@@ -31,6 +34,7 @@ OUTLINE, AROUND = (0, 255, 255), (0, 40, 60)
 SIDE, GAP = 360, 12  # pixels: height of the two pictures, between them and around
 FONT, BAR = 20, 20  # pixels: a page shows 470 of 744 across, so letters there are 13 high
 ROW = FONT + 10
+INK, SMALL, MOST_BOXES = (200, 0, 160), 13, 9  # of the outlines of regions and their numbers
 OVERLAYS, MAPS = "overlays", "maps"
 
 
@@ -71,7 +75,8 @@ def write(
         try:
             for path in (overlay, numbers):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            draw(overlay, picture, found, split.pictures.mask(index), scale, title)
+            boxes = regions.on_map(found, scale.threshold)
+            draw(overlay, picture, found, split.pictures.mask(index), scale, title, boxes)
             np.save(numbers, found)
         except (OSError, ValueError) as error:  # ValueError: what is no name of a file
             faults.append(error)
@@ -101,9 +106,15 @@ def _under(image: Image.Image, relative: np.ndarray) -> Image.Image:
 
 
 def draw(
-    path: Path, picture: np.ndarray, values: np.ndarray, mask: np.ndarray | None, scale: Scale, title: str
+    path: Path,
+    picture: np.ndarray,
+    values: np.ndarray,
+    mask: np.ndarray | None,
+    scale: Scale,
+    title: str,
+    found: Sequence[Region] = (),
 ) -> None:
-    """Writes a PNG: the picture, and beside it the picture under its map, with a legend.
+    """Writes a PNG: the picture, and beside it the picture under its map, with a legend; regions numbered.
 
     Args:
         path: where to.
@@ -112,6 +123,7 @@ def draw(
         mask: the known defect, outlined where there is one; or None.
         scale: of the colors.
         title: one line.
+        found: the regions to be outlined, of which the first `MOST_BOXES` are.
     """
     rows, columns = values.shape
     size = (round(SIDE * min(max(columns / rows, 0.5), 2)), SIDE)
@@ -126,9 +138,22 @@ def draw(
         _text(pen, start + size[0] / 2, ROW, said, size[0])
     page.paste(_outlined(image, mask) if marked else image, (left, 2 * ROW))
     page.paste(_under(image, np.asarray(relative)), (right, 2 * ROW))
+    for number, region in enumerate(found[:MOST_BOXES], 1):
+        _box(pen, region, number, (right, 2 * ROW), (size[0] / columns, size[1] / rows))
     legend = _legend(min(page.width - 2 * GAP, 2 * SIDE))
     page.paste(legend, ((page.width - legend.width) // 2, 2 * ROW + SIDE + GAP))
     page.save(path, "PNG", compress_level=1)
+
+
+def _box(pen: ImageDraw.ImageDraw, region: Region, number: int, at: tuple[int, int], by: tuple[float, float]) -> None:
+    """A thin outline with its number, inside of a picture that lies `at` and is `by` times as large as the map."""
+    left, top, width, height = region.on_map
+    corners = (left * by[0], top * by[1], (left + width) * by[0] - 1, (top + height) * by[1] - 1)
+    around = tuple(value + at[n % 2] for n, value in enumerate(corners))
+    pen.rectangle(around, outline=INK)
+    tag = pen.textbbox((around[0] + 3, around[1] + 1), str(number), _font(SMALL))
+    pen.rectangle((around[0], around[1], tag[2] + 2, tag[3] + 2), fill=INK)
+    pen.text((around[0] + 3, around[1] + 1), str(number), "white", _font(SMALL))
 
 
 def _outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:

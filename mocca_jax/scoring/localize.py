@@ -140,7 +140,7 @@ def _test_figures(found: list[np.ndarray], test: Split, threshold: float) -> dic
     figures = measure(found, _masks(test.pictures))
     if not figures:
         return None
-    figures |= image_auc(found, test.labels)
+    figures |= image_auc(found, test.labels) | region_recall(found, _masks(test.pictures))
     for kind, label in (("normal", 0), ("anomalous", 1)):
         of_kind = _largest(found)[test.labels == label]
         figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
@@ -187,6 +187,12 @@ def image_auc(found: list[np.ndarray], labels: np.ndarray) -> dict[str, float]:
     """AUC of images scored by the largest value of their maps; nothing where all images are of one kind."""
     both = set(np.unique(labels)) == {0, 1}
     return {"image_auc": metrics.evaluate(labels, _largest(found))["auc"]} if both else {}
+
+
+def region_recall(found: list[np.ndarray], masks: list[np.ndarray | None]) -> dict[str, float]:
+    """See `metrics.region_recall`, of maps whose masks are known."""
+    known = [index for index, mask in enumerate(masks) if mask is not None]
+    return {"region_recall": metrics.region_recall([found[n] for n in known], [masks[n] for n in known])}
 
 
 def measure(

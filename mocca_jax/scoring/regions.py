@@ -18,6 +18,7 @@ class Region:
 
     `box`: left, top, width, height, and `area`, in pixels of the picture as it came; `peak` and `mean` of the map
     within; `weight`: what the map has above the threshold, summed over these pixels. Regions are sorted by it.
+    `on_map`: the box in pixels of the map.
     """
 
     box: tuple[int, int, int, int]
@@ -25,10 +26,11 @@ class Region:
     peak: float
     mean: float
     weight: float
+    on_map: tuple[int, int, int, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"box": list(self.box)}
+        """Plain values, for JSON, in pixels of the picture."""
+        return {name: value for name, value in asdict(self).items() if name != "on_map"} | {"box": list(self.box)}
 
 
 def of_map(
@@ -65,6 +67,11 @@ def of_map(
     return kept
 
 
+def on_map(values: np.ndarray, threshold: float) -> list[Region]:
+    """As `of_map`, all in pixels of the map."""
+    return of_map(values, threshold, values.shape, Inputs((*values.shape, 3), fit="stretch"))
+
+
 def _labelled(
     values: np.ndarray, above: np.ndarray, threshold: float, sides: tuple[int, int], inputs: Inputs
 ) -> list[Region]:
@@ -80,7 +87,8 @@ def _labelled(
         area = max(1, round(len(inside) * high * wide))
         weight = float((inside - threshold).sum() * high * wide)
         box = (left, top, max(1, right - left), max(1, bottom - top))
-        found.append(Region(box, area, float(inside.max()), float(inside.mean()), weight))
+        on_map = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        found.append(Region(box, area, float(inside.max()), float(inside.mean()), weight, on_map))
     return sorted(found, key=lambda region: -region.weight)
 
 
