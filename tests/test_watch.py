@@ -300,11 +300,13 @@ def test_a_folder_is_taken_in_natural_order_and_a_gap_begins_anew(runner, tmp_pa
         Image.fromarray(runner[number]).save(tmp_path / f"{number}.png")
     (tmp_path / "5.png").write_bytes(b"no picture")
     (tmp_path / ".8.png").write_bytes(b"hidden")
+    (tmp_path / "12.mp4").write_bytes(b"a film")
     os.utime(tmp_path / "2.png", (1_000_000_000, 1_000_000_000))
     found = of_folder(tmp_path, 0.5)
     assert [a.stamp.file for a in found] == [f"{n}.png" for n in (2, 3, 4, 6, 7, 9, 10, 11)]
     assert [a.stamp.file for a in found if a.frame.begins] == ["2.png", "6.png", "9.png"]
     assert found[0].stamp.clock == 1_000_000_000 and found[0].stamp.pace is None
+    assert "only pictures directly in it are watched, not 12.mp4" in caplog.text
     assert "5.png cannot be read as an image" in caplog.text and "it is left out" in caplog.text
 
 

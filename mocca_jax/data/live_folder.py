@@ -12,9 +12,9 @@ from pathlib import Path
 from absl import logging
 from PIL import Image
 
-from mocca_jax.data import decoder, footage, incoming
+from mocca_jax.data import decoder, films, footage, incoming
 from mocca_jax.data.arrivals import Arrived, Settings, Stamp, thinned
-from mocca_jax.data.listing import natural, printable
+from mocca_jax.data.listing import natural, printable, shortened
 from mocca_jax.errors import UserError
 
 POLL, LONGEST_POLL = 0.1, 2.0  # seconds between two looks into a folder, at least and at most
@@ -63,7 +63,19 @@ class Folder:
         """The frames, and None where no file has come for `patience` seconds; that ends it where it is read `once`."""
         return thinned(self._all(stopped), self._settings.every)
 
+    def _tell_others(self) -> None:
+        """Films and folders in it, which are not watched."""
+        try:
+            with os.scandir(self._path) as entries:
+                others = sorted(e.name for e in entries if e.is_dir() or films.is_film(Path(e.name)))
+        except OSError:
+            return  # told by the first look
+        if others:
+            names = shortened([printable(name) for name in others])
+            logging.warning("%s: only pictures directly in it are watched, not %s", self.name, names)
+
     def _all(self, stopped: Callable[[], bool]) -> Iterator[Arrived | None]:
+        self._tell_others()
         since, told = time.monotonic(), False
         while not stopped():
             for arrived in self._ready():
