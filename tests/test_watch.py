@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -136,8 +137,9 @@ def test_a_folder_that_grows_is_judged_as_when_it_is_full(detector, runner, tmp_
 
     writer = threading.Thread(target=write)
     writer.start()
-    settings = Settings(patience=1.0, once=True)
-    told, found = watched(detector, live.opened(str(folder), settings), settings)
+    settings = Settings(patience=60)
+    source = live.opened(str(folder), settings)
+    told, found = watched(detector, source, settings, lambda: source._number == len(runner))
     writer.join()
     same(detector, full, told, found)
     peak = told[1]["peak"]
@@ -162,10 +164,9 @@ def served(pictures, apart=0.004, ends=True, times=1):
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             for picture in pictures if len(asked) <= times else ():
-                file = io.BytesIO()
-                Image.fromarray(picture).save(file, "JPEG", quality=95)
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {file.tell()}\r\n\r\n"
-                self.wfile.write(head.encode() + file.getvalue() + b"\r\n")
+                content = as_jpeg(picture)
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+                self.wfile.write(head.encode() + content + b"\r\n")
                 self.wfile.flush()
                 time.sleep(apart)
 
@@ -179,19 +180,22 @@ def served(pictures, apart=0.004, ends=True, times=1):
         server.server_close()
 
 
+def as_jpeg(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
 def test_a_stream_is_judged_as_its_frames_are(detector, runner):
     settings = Settings(once=True)
-    with served(runner) as address:
+    with served(runner, apart=0.008, times=2) as address:
+        pictures = [arrived.frame.picture for arrived in live.opened(address, settings).frames(lambda: False)]
+        list(detector.moments(iter(pictures), live=True))  # what judges is compiled
         source = live.opened(address, settings)
         told, found = watched(detector, source, settings)
-    pictures = []
-    for picture in runner:
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=95)
-        pictures.append(file.getvalue())
-    assert source.dropped == 0 and len(found) == len(runner)
-    whole = [m.score for m in detector.moments(pictures)]
-    np.testing.assert_allclose([m.score for m, _ in found], whole, atol=0.5)  # two decoders of JPEG
+    np.testing.assert_allclose(np.stack(pictures), runner, atol=40)  # as JPEG
+    assert source.dropped == 0 and pictures
+    same(detector, iter(pictures), told, found)
     assert "secret" not in json.dumps(told) and told[0]["video"].startswith("http://127.0.0.1:")
     assert told[0]["start_seconds"] > 0 and told[0]["start_time"].startswith("20")
 
@@ -205,7 +209,7 @@ def test_a_stream_that_breaks_is_opened_again_and_begins_anew(runner, monkeypatc
     paced(monkeypatch, 0.05)
     with served(runner[:6], times=2) as address:
         source = live.opened(address, Settings())
-        found = list(source.frames(lambda: source._number >= 12 and not source.waiting))
+        found = list(islice(source.frames(lambda: False), 12))
     assert [a.frame.begins for a in found] == [n in (0, 6) for n in range(12)]
     assert [a.stamp.number for a in found] == list(range(12))
     assert "has ended after 6 frames. It is opened again in 0.05 s" in caplog.text and "secret" not in caplog.text
@@ -227,27 +231,27 @@ def test_a_stream_that_stalls_is_waited_for_and_begins_anew(runner, detector, ca
     class Slow(list):
         def __iter__(self):
             yield from self[:20]
-            time.sleep(0.6)
+            time.sleep(0.9)
             yield from self[20:]
 
-    settings = Settings(patience=0.3, once=True)
+    settings = Settings(patience=0.4, once=True)
     with served(Slow(runner[:40])) as address:
         _, found = watched(detector, live.opened(address, settings), settings)
     assert [m.frame for m, _ in found] == list(range(40))
     assert [m.frame for m, _ in found if m.begins] == [0, 20]
-    assert "no frame for 0.3 s; it is waited for" in caplog.text and "frames again, after 1 s" in caplog.text
+    assert "no frame for 0.4 s; it is waited for" in caplog.text and "frames again, after 1 s" in caplog.text
 
 
 def test_what_comes_too_fast_is_dropped_in_stretches_and_counted(runner, monkeypatch):
     monkeypatch.setattr("mocca_jax.data.live_stream.MOST", 16)
-    with served(runner, apart=0) as address:
+    with served(runner * 3) as address:
         source = live.opened(address, Settings(once=True))
         found = []
         for arrived in source.frames(lambda: False):
             found.append(arrived)
             time.sleep(0.02 if len(found) < 24 else 0)
     numbers = [a.stamp.number for a in found]
-    assert source.dropped == len(runner) - len(numbers) > 0
+    assert source.dropped == 3 * len(runner) - len(numbers) > 0
     gaps = [n > 0 and numbers[n] != numbers[n - 1] + 1 for n in range(len(numbers))]
     assert [a.frame.begins for a in found] == [n == 0 or gap for n, gap in enumerate(gaps)]
     assert sum(gaps) <= len(found) // 16  # whole stretches are left
