@@ -177,5 +177,5 @@ class Stream:
     def _fault(self, opened: bool) -> str:
         what = "opens, but gives no frame" if opened else "cannot be opened"
         if isinstance(self._target, int):
-            return f"{self.name} {what}. Is it plugged in, is it used by another program, may this user use it?"
-        return f"{self.name} {what}. Is it running, and are address, user and password right?"
+            return f"{self.name} {what} (is it plugged in, used by another program, may this user use it?)"
+        return f"{self.name} {what} (is it running, are address, user and password right?)"
