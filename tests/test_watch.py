@@ -223,7 +223,7 @@ def test_what_cannot_be_opened_is_tried_again_with_growing_pauses_or_told_at_onc
     source = live.opened(address, Settings(patience=0.05))
     stalls = list(source.frames(lambda: caplog.text.count("again in 0.02 s") > 2 and time.monotonic() - began > 0.5))
     assert stalls == [None] and caplog.text.count("It is opened again in 0.01 s") == 1
-    with pytest.raises(UserError, match="camera 63 cannot be opened .is it plugged in"):
+    with pytest.raises(UserError, match=r"camera 63 cannot be opened \(is it plugged in"):
         list(live.opened("63", Settings(once=True)).frames(lambda: False))
 
 
