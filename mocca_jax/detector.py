@@ -14,13 +14,11 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from mocca_jax import pipeline
 from mocca_jax.data import flow, footage
@@ -223,26 +221,26 @@ class Detector:
         """
         if not self.inputs.has_frames:
             raise UserError("this run is one on pictures; moments are frames of videos")
-        passed: deque[footage.Frame] = deque()
+        passed: deque[tuple[float | None, bool, tuple[int, int]]] = deque()
 
         def noted() -> Iterator[footage.Frame]:
             for frame in footage.of(video, self.inputs.depth):
-                passed.append(replace(frame, picture=Image.new("1", frame.picture.size)))  # of it, the size is kept
+                passed.append((frame.seconds, frame.begins, frame.picture.size[::-1]))
                 yield frame
 
         number = 0
         for found, cells in self._known(noted(), live):
             findings = self.findings(found)
             for n in range(len(found.combined)):
-                frame, box = passed.popleft(), None
+                (seconds, begins, size), box = passed.popleft(), None
                 flagged = None if findings.anomalous is None else bool(findings.anomalous[n])
                 if flagged and cells is not None:
                     values = self.scorer.movement_maps(cells[n : n + 1])[0]
-                    box = box_of(values, frame.picture.size[::-1], flow.covered(self.inputs.size))
+                    box = box_of(values, size, flow.covered(self.inputs.size))
                 yield Moment(
                     number,
-                    frame.seconds,
-                    frame.begins,
+                    seconds,
+                    begins,
                     float(found.combined[n]),
                     None if findings.p_value is None else float(findings.p_value[n]),
                     flagged,
@@ -258,7 +256,7 @@ class Detector:
         if self.inputs.of_flow:
             yield from self.scorer.running(frames, live)
         else:
-            yield self.scorer.scores([frame.picture for frame in frames]), None
+            yield self.scorer.scores(frame.picture for frame in frames), None
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Scores of pictures that `view` made, some at a time."""

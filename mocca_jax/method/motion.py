@@ -65,7 +65,7 @@ def boxed(x: jax.Array, size: int) -> jax.Array:
 
 def distances(layer: Layer, x: jax.Array) -> jax.Array:
     """`[B, rows, columns]` of a layer's features `[B, rows, columns, 3]`."""
-    white = jnp.einsum("brcd,rcde->brce", x - layer.mean, layer.whitener, precision=places.PRECISE)
+    white = jnp.einsum("brcd,rcde->brce", x - layer.mean[None], layer.whitener, precision=places.PRECISE)
     return jnp.sqrt(jnp.square(white).sum(-1))
 
 
