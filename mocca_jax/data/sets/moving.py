@@ -6,7 +6,7 @@ span of frames also shows an object that is four times as fast, three times as l
 
 import numpy as np
 
-from mocca_jax.data import Dataset
+from mocca_jax.data import Dataset, Origin
 from mocca_jax.data.clips import Video, dataset
 
 KINDS = ("fast", "large", "backwards")
@@ -28,7 +28,10 @@ def load(config) -> Dataset:
     frames = np.concatenate([frames for frames, _ in made])
     if not config.gray:
         frames = frames.repeat(3, axis=-1)
-    videos = [Video(f"{i:02d}", i * FRAMES, FRAMES, labels) for i, (_, labels) in enumerate(made)]
+    videos = [
+        Video(f"{i:02d}", i * FRAMES, FRAMES, labels, Origin(f"{i:02d}", frames[i * FRAMES : (i + 1) * FRAMES]))
+        for i, (_, labels) in enumerate(made)
+    ]
     return dataset(frames, videos[:count], videos[count:], config, "made-up moving shapes")
 
 
