@@ -199,7 +199,7 @@ def _score_video(
     """Adds a row for every frame of one video, by a run on videos; returns a line where it cannot be read."""
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
-        for moment in detector.moments(_counted(footage.of(path, detector.inputs.depth), phase)):
+        for moment in detector.moments(counted(footage.of(path, detector.inputs.depth), phase)):
             rows.add_moment(path, fingerprint, moment)
     except UserError as error:
         rows.drop()
@@ -213,7 +213,7 @@ def _score_pages(
     """Adds a row for every frame or page of one file, by a run on pictures; returns a line where it cannot be read."""
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
-        frames, count = _counted(footage.of(path, detector.inputs.depth), phase), 0
+        frames, count = counted(footage.of(path, detector.inputs.depth), phase), 0
         while some := list(islice(frames, detector.config.batch_size)):
             names = [(path, count + n, frame.seconds) for n, frame in enumerate(some)]
             views = [detector.view(frame.picture) for frame in some]
@@ -229,7 +229,8 @@ def _fingerprints(chunk: list[Source]) -> list[str]:
     return [source.digest()[:FINGERPRINT] for source in chunk]
 
 
-def _counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[footage.Frame]:
+def counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[footage.Frame]:
+    """The frames of a video, with signs of life."""
     for number, frame in enumerate(frames, 1):
         yield frame
         phase.update(0, f"frame {number} of this video")

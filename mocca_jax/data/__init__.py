@@ -121,6 +121,16 @@ def files(config) -> dict[str, str]:
     return found(config) if found else {}
 
 
+def test_videos(config) -> list[Any]:
+    """The test videos of a config's data set, as `video_layout.Found`, without decoding any; empty where it has none.
+
+    Raises:
+        UserError: its files are not there.
+    """
+    found = getattr(_module(config), "test_videos", None)
+    return found(config) if found else []
+
+
 def load(config) -> Dataset:
     """The data set that a config names.
 

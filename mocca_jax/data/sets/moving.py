@@ -8,6 +8,7 @@ import numpy as np
 
 from mocca_jax.data import Dataset, Origin
 from mocca_jax.data.clips import Video, dataset
+from mocca_jax.data.video_layout import Found
 
 KINDS = ("fast", "large", "backwards")
 FRAMES = 96
@@ -33,6 +34,15 @@ def load(config) -> Dataset:
         for i, (_, labels) in enumerate(made)
     ]
     return dataset(frames, videos[:count], videos[count:], config, "made-up moving shapes")
+
+
+def test_videos(config) -> list[Found]:
+    """The test videos."""
+    test = load(config).test
+    return [
+        Found(origin.name, origin.source, lambda count, first=first: test.labels[first : first + count])
+        for origin, first in zip(test.origins, test.timeline.first.tolist(), strict=True)
+    ]
 
 
 def video(rng: np.random.Generator, size: tuple[int, int], kind: str | None) -> tuple[np.ndarray, np.ndarray]:
