@@ -32,7 +32,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.outputs import events
-from mocca_jax.outputs.predictions import EVENTS, SETTINGS, TABLE, UNREADABLE, Name, Rows, claim, picture_name
+from mocca_jax.outputs.predictions import EVENTS, SETTINGS, TABLE, UNREADABLE, Rows, claim, picture_name
 from mocca_jax.report import overlays
 from mocca_jax.training import parallel
 
@@ -188,7 +188,7 @@ def _score_pictures(
     """Adds the rows of some pictures; returns a line for each that cannot be read."""
     pictures, failures = detector.scorer.views([source.path for source in chunk])
     read = [source for source in chunk if source.path in pictures]
-    names, views = [(source.path, None, None) for source in read], [pictures[source.path] for source in read]
+    names, views = [(source.path, None) for source in read], [pictures[source.path] for source in read]
     _add(detector, names, _fingerprints(read), views, rows, output, drawn)
     return list(failures.values())
 
@@ -215,9 +215,9 @@ def _score_pages(
     try:
         frames, count = counted(footage.of(path, detector.inputs.depth), phase), 0
         while some := list(islice(frames, detector.config.batch_size)):
-            names = [(path, count + n, frame.seconds) for n, frame in enumerate(some)]
+            names, seconds = [(path, count + n) for n in range(len(some))], [frame.seconds for frame in some]
             views = [detector.view(frame.picture) for frame in some]
-            _add(detector, names, [fingerprint] * len(names), views, rows, output, drawn)
+            _add(detector, names, [fingerprint] * len(names), views, rows, output, drawn, seconds)
             count += len(some)
     except UserError as error:
         rows.drop()
@@ -238,25 +238,26 @@ def counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[f
 
 def _add(
     detector: Detector,
-    names: list[Name],
+    names: list[tuple[Path, int | None]],
     fingerprints: list[str],
     views: list[np.ndarray],
     rows: Rows,
     output: Path,
     drawn: str,
+    seconds: Sequence[float | None] = (),
 ) -> None:
     """Rows and overlays of pictures that `Detector.view` made."""
     if not views:
         return
     found = detector.findings(detector.of_views([views]))
-    rows.add(names, fingerprints, found)
+    rows.add(names, fingerprints, found, seconds)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]
     if not chosen:
         return
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
     for n, values in zip(chosen, detector.maps_of([views[n] for n in chosen]), strict=True):
-        (path, frame, _), score = names[n], found.score[n]
+        (path, frame), score = names[n], found.score[n]
         p_value = "" if found.p_value is None else f"   p-value {found.p_value[n]:.3g}"
         target = output / OVERLAYS / picture_name(path, frame)
         picture = np.broadcast_to(views[n], (*views[n].shape[:2], 3))

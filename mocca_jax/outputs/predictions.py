@@ -64,9 +64,6 @@ def picture_name(path: Path, number: int | None = None) -> str:
     return f"{printable(path.stem).lstrip('.')[:40]}-{known}{ending}"
 
 
-Name = tuple[Path, int | None, float | None]  # a picture; or a film, a frame's number, and its seconds where known
-
-
 class Rows:
     """The lines of `predictions.jsonl`. What was added since the last `keep` is gone after an interruption.
 
@@ -105,14 +102,21 @@ class Rows:
                     raise ValueError(f"{ROWS} holds a line of another kind")
                 yield row
 
-    def add(self, names: Sequence[Name], fingerprints: Sequence[str], found: Findings) -> None:
-        """Rows of pictures, or of frames, with fingerprints of what their files hold; written by the next `keep`."""
-        for n, ((path, frame, seconds), fingerprint) in enumerate(zip(names, fingerprints, strict=True)):
+    def add(
+        self,
+        names: Sequence[tuple[Path, int | None]],
+        fingerprints: Sequence[str],
+        found: Findings,
+        seconds: Sequence[float | None] = (),
+    ) -> None:
+        """Rows of pictures, or of frames `(path, number)`, with the fingerprints of what their files hold and, of
+        frames, their seconds; written by the next `keep`."""
+        for n, ((path, frame), fingerprint) in enumerate(zip(names, fingerprints, strict=True)):
             self._new.append(
                 {
                     "path": printable(path),
                     "frame": frame,
-                    "seconds": seconds,
+                    "seconds": seconds[n] if seconds else None,
                     "score": float(found.score[n]),
                     "p_value": None if found.p_value is None else float(found.p_value[n]),
                     "anomalous": None if found.anomalous is None else bool(found.anomalous[n]),
