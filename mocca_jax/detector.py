@@ -26,11 +26,12 @@ from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.data.sets import folder
 from mocca_jax.errors import UserError
+from mocca_jax.method import motion
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring import evaluate, maps
 from mocca_jax.scoring.evaluate import Findings
-from mocca_jax.scoring.moments import Moment, box_of
+from mocca_jax.scoring.moments import Moment, box_of, loudest
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
@@ -234,7 +235,8 @@ class Detector:
             for n in range(len(found.combined)):
                 (seconds, begins, size), box = passed.popleft(), None
                 flagged = None if findings.anomalous is None else bool(findings.anomalous[n])
-                if flagged and cells is not None:
+                parts = {name: float(values[n]) for name, values in found.layers.items()}
+                if flagged and cells is not None and loudest(parts) != motion.SLOW:
                     values = self.scorer.movement_maps(cells[n : n + 1])[0]
                     box = box_of(values, size, flow.covered(self.inputs.size))
                 yield Moment(
@@ -244,7 +246,7 @@ class Detector:
                     float(found.combined[n]),
                     None if findings.p_value is None else float(findings.p_value[n]),
                     flagged,
-                    {name: float(values[n]) for name, values in found.layers.items()},
+                    parts,
                     box,
                 )
                 number += 1

@@ -34,6 +34,16 @@ def test_frames_that_are_near_each_other_are_one_event_with_what_is_true_of_its_
     assert of([1, 2, 3]) == []
 
 
+def test_the_loudest_part_has_most_of_the_score_and_networks_have_none():
+    def loudest(**parts):
+        return events.at("v", Moment(0, None, True, 1.0, None, None, parts)).part
+
+    assert loudest(layer0=0.5, layer1=2.0, slow=1.2) == "layer1"
+    assert loudest(layer0=3.0, slow=2.0) == "slow"  # 6 * (2 - 1.25) of the score
+    assert loudest(layer0=-1.0, slow=0.0) == "layer0"
+    assert loudest(layer1=3.0, one_class=1.0) == loudest(layer1=3.0, reconstruction=900.0) == loudest() == ""
+
+
 def test_highest_frames_lie_apart_within_a_video_but_not_across():
     scores = np.array([9.0, 8, 1, 7, 10, 2, 3])
     assert events.peaks(scores, np.array([4, 3]), 10, 2) == [4, 0, 3, 6]
@@ -131,6 +141,13 @@ def test_the_terminal_gets_events_of_videos_not_frames(movement, films_of, capsy
     with pytest.raises(SystemExit):
         predict.main([str(movement), str(films_of / "calm.avi"), "--quiet"])
     assert capsys.readouterr().out.splitlines()[0] == "nothing unusual"
+
+
+def test_what_stands_still_is_an_event_of_the_whole_picture(movement):
+    still = np.repeat(runs.crossing(seed=22, count=1), 40, 0)
+    noisy = (still + np.random.default_rng(0).normal(0, 1.5, still.shape)).clip(0, 255).astype(np.uint8)
+    found = list(events.of_video("v", Detector.load(movement).moments(noisy)))
+    assert [(event.part, event.box) for event in found] == [("slow", None)]
 
 
 def test_seconds_stand_in_rows_where_a_video_tells_them(movement, films_of, tmp_path, monkeypatch):

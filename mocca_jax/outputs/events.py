@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mocca_jax.scoring.moments import Moment
+from mocca_jax.scoring.moments import Moment, loudest
 
 GAP = 12  # frames without an alarm after which an event has ended
 COLUMNS = ("video", "start", "end", "peak", "start_seconds", "end_seconds", "peak_seconds", "score", "p_value", "part")
@@ -20,7 +20,7 @@ class Event:
     """Frames `start` to `end`, both included, of which `peak` has the largest score.
 
     The seconds are since the video's first frame, None where nothing tells. Of the peak are `score`, `p_value`, `part`,
-    the one that spoke loudest, and `box`: left, top, width, height in pixels, None where the detector does not know.
+    the loudest one (see `moments.loudest`), and `box`: left, top, width, height in pixels, or None (see `Moment`).
     """
 
     video: str
@@ -95,8 +95,7 @@ def of_video(video: str, moments: Iterable[Moment]) -> Iterator[Event]:
 def at(video: str, moment: Moment) -> Event:
     """A single frame, as an event."""
     frame, seconds = moment.frame, moment.seconds
-    part = max(moment.parts, key=moment.parts.get) if moment.parts else ""
-    of_peak = (moment.score, moment.p_value, part, moment.box)
+    of_peak = (moment.score, moment.p_value, loudest(moment.parts), moment.box)
     return Event(video, frame, frame, frame, seconds, seconds, seconds, *of_peak)
 
 

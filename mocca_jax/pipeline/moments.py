@@ -10,7 +10,7 @@ import numpy as np
 
 from mocca_jax.data import Split, stills
 from mocca_jax.files import whole
-from mocca_jax.method import blocks
+from mocca_jax.method import blocks, motion
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import events
 from mocca_jax.outputs.events import Event
@@ -130,7 +130,8 @@ def _placed(
         origin = judged.split.origins[video] if judged.split.origins else None
         for number, picture in stills.at(origin.source, peaks) if origin else ():
             sample, event = peaks[number]
-            box = box_of(sample, (picture.height, picture.width)) if box_of else None
+            has_place = box_of and event.part != motion.SLOW
+            box = box_of(sample, (picture.height, picture.width)) if has_place else None
             if ranks[sample] < report.MOST:
                 folder.mkdir(exist_ok=True)
                 drawn = framed(picture, box, fitted(picture.size, SMALLEST, WIDEST))

@@ -23,8 +23,8 @@ LABELS = {1: "labelled anomalous", 0: "labelled normal"}
 PARTS = (
     "The score is the largest of its parts for cells, and what is slower than usual on top. Cells are squares of so "
     "many pixels whose movement is looked at: small ones see what is small and fast, large ones what is large (films "
-    "with a side over 640 pixels are halved first, until none is). Slower than usual is the picture as a whole: its "
-    "frame in red is around what moves, not around what stands still."
+    "with a side over 640 pixels are halved first, until none is). Slower than usual is the picture as a whole, so no "
+    "place is framed."
 )
 
 

@@ -95,7 +95,10 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
     scores = parts.make("report: all scores", partial(_all_scores, result, tables.get("test")), [])
     body = [f"<h1>{title}</h1>", *_lead(result), *_failed(result, parts)]
     by_name = {path.stem: samples.figure(path, caption) for path, caption in drawn}
-    body += _plots("How well good and anomalous samples are told apart", by_name, "scores", "roc")
+    units = "frames" if "frame_size" in result["config"] else "samples"
+    both = result["samples"]["normal"] and result["samples"]["anomalous"]
+    told = f"How well good and anomalous {units} are told apart" if both else f"Scores of the {units}"
+    body += _plots(told, by_name, "scores", "roc")
     body += parts.make("report: moments", partial(moments.section, run, result), [])
     body += _plots("Over time", by_name, "videos")
     body += _kinds(result)
@@ -205,7 +208,7 @@ def _frames(result: dict) -> list[str]:
         for of, row in result["frames"].items()
     ]
     return [
-        *_table(("frame AUC", *(name.replace("_", ", ") for name in names)), rows),
+        *_table(("frame AUC", *(name.replace("_", ", ", 1).replace("_", " ") for name in names)), rows),
         "<p>Scaled per video: by extremes of the whole test video, known only afterwards.</p>",
     ]
 

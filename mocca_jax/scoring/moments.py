@@ -1,9 +1,14 @@
 """The frames of a video as they are judged, one after the other, with the place in each that is unusual."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
+
+from mocca_jax.method import motion
+from mocca_jax.scoring import evaluate
 
 OF_PEAK = 0.6  # of the largest value of a map: what reaches it around that belongs to the same thing
 
@@ -16,7 +21,8 @@ class Moment:
 
     `frame`: its number, from 0; `seconds` since the first, None where nothing tells; `begins`: nothing came directly
     before it; `score`, larger = more anomalous; `p_value` and `anomalous`, None where nothing was held out; `parts` of
-    the score; `box`: where an anomalous frame is most so, None for others and where the detector does not know.
+    the score; `box`: where an anomalous frame is most so, None for others, where the detector does not know, and where
+    the loudest part is of the picture as a whole.
     """
 
     frame: int
@@ -27,6 +33,22 @@ class Moment:
     anomalous: bool | None
     parts: dict[str, float] = field(default_factory=dict)
     box: Box | None = None
+
+
+def loudest(parts: Mapping[str, float]) -> str:
+    """The part of the score that has most of it; "" of networks, whose parts are not on one scale.
+
+    Example:
+        >>> loudest({"layer0": 3.0, "layer1": 2.0, "slow": 1.5}), loudest({"layer0": 3.0, "slow": 2.0})
+        ('layer0', 'slow')
+    """
+    if not parts or {evaluate.ONE_CLASS, evaluate.RECONSTRUCTION} & parts.keys():
+        return ""
+    heard = dict(parts)
+    if motion.SLOW in heard:
+        above = heard[motion.SLOW] - motion.SLOW_FROM
+        heard[motion.SLOW] = motion.SLOW_WEIGHT * above if above > 0 else -math.inf
+    return max(heard, key=heard.get)
 
 
 def box_of(values: np.ndarray, size: tuple[int, int], covered: tuple[float, float]) -> Box:
