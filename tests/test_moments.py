@@ -95,7 +95,7 @@ def test_without_test_videos_the_highest_of_the_normal_ones_are_shown(tmp_path, 
     part = int(name.partition(", part ")[2] or 1) - 1
     assert found["shown"][0]["video"] == name.partition(",")[0]
     assert found["shown"][0]["peak"] == int(frame) + part * (30 if count < 4 else 0)
-    assert captions[0].startswith(f"{found['shown'][0]['video']}, frame {found['shown'][0]['peak']}, score")
+    assert captions[0].startswith(f"{found['shown'][0]['video']}, frame {found['shown'][0]['peak']}, ")
     assert "labelled" not in sheet
 
 

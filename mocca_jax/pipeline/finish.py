@@ -20,7 +20,7 @@ from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.pipeline import moments
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, moving, rounding
 from mocca_jax.scoring.moments import Box, box_of
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
@@ -197,7 +197,7 @@ def _write_moments(run: Ended, name: str, found: evaluate.Scores, normals, tied:
 def _box_of(run: Ended, split: Split) -> moments.BoxOf | None:
     """Where a frame is most unusual, of a run of movement."""
     inputs = run.dataset.inputs
-    if not inputs.of_flow:
+    if not moving.is_used(run.config):
         return None
     drawn = evaluate.make_movement_map(evaluate.built(run.config, inputs.shape), run.fitted.scale)
     state, covered = run.trained.state.replace(opt_state=()), flow.covered(inputs.size)
