@@ -34,13 +34,12 @@ def test_frames_that_are_near_each_other_are_one_event_with_what_is_true_of_its_
     assert of([1, 2, 3]) == []
 
 
-def test_the_loudest_part_has_most_of_the_score_and_networks_have_none():
+def test_the_loudest_part_is_furthest_above_the_usual_and_networks_have_none():
     def loudest(**parts):
         return events.at("v", Moment(0, None, True, 1.0, None, None, parts)).part
 
     assert loudest(layer0=0.5, layer1=2.0, slow=1.2) == "layer1"
-    assert loudest(layer0=3.0, slow=2.0) == "slow"  # 6 * (2 - 1.25) of the score
-    assert loudest(layer0=-1.0, slow=0.0) == "layer0"
+    assert loudest(layer0=1.0, slow=2.0) == "slow"
     assert loudest(layer1=3.0, one_class=1.0) == loudest(layer1=3.0, reconstruction=900.0) == loudest() == ""
 
 

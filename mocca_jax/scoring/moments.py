@@ -1,13 +1,11 @@
 """The frames of a video as they are judged, one after the other, with the place in each that is unusual."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
-from mocca_jax.method import motion
 from mocca_jax.scoring import evaluate
 
 OF_PEAK = 0.6  # of the largest value of a map: what reaches it around that belongs to the same thing
@@ -36,19 +34,15 @@ class Moment:
 
 
 def loudest(parts: Mapping[str, float]) -> str:
-    """The part of the score that has most of it; "" of networks, whose parts are not on one scale.
+    """The part of the score that is furthest above what is usual; "" of networks, whose parts are not on one scale.
 
     Example:
-        >>> loudest({"layer0": 3.0, "layer1": 2.0, "slow": 1.5}), loudest({"layer0": 3.0, "slow": 2.0})
-        ('layer0', 'slow')
+        >>> loudest({"layer0": 3.0, "layer1": 2.0, "slow": 1.5}), loudest({"layer0": 3.0, "one_class": 2.0})
+        ('layer0', '')
     """
     if not parts or {evaluate.ONE_CLASS, evaluate.RECONSTRUCTION} & parts.keys():
         return ""
-    heard = dict(parts)
-    if motion.SLOW in heard:
-        above = heard[motion.SLOW] - motion.SLOW_FROM
-        heard[motion.SLOW] = motion.SLOW_WEIGHT * above if above > 0 else -math.inf
-    return max(heard, key=heard.get)
+    return max(parts, key=parts.get)
 
 
 def box_of(values: np.ndarray, size: tuple[int, int], covered: tuple[float, float]) -> Box:
