@@ -68,6 +68,24 @@ def untrained(washers, tmp_path_factory) -> Path:
     return runs.once(folder, lambda draft: pipeline.run(runs.untrained(washers), draft))
 
 
+@pytest.fixture(scope="session")
+def crossings(tmp_path_factory) -> Path:
+    """A folder of films, see `runs.crossings`."""
+    return runs.once(shared(tmp_path_factory) / "crossings", runs.crossings)
+
+
+@pytest.fixture(scope="session")
+def movement(crossings, tmp_path_factory) -> Path:
+    """A finished run of movement, on `crossings`."""
+
+    def make(draft: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MOCCA_CACHE_DIR", str(draft.parent / "movement_cache"))
+            pipeline.run(runs.movement(crossings), draft)
+
+    return runs.once(shared(tmp_path_factory) / "movement", make)
+
+
 def shared(tmp_path_factory) -> Path:
     """A folder that the test session's processes share."""
     base = tmp_path_factory.getbasetemp()

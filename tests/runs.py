@@ -12,6 +12,7 @@ from mocca_jax import pipeline
 from mocca_jax.commands import example
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.configs import smoke as smoke_config
+from mocca_jax.configs import video as video_config
 
 
 def save(path, shape=(40, 40, 3), seed=0, mode=None):
@@ -102,10 +103,52 @@ def pictures(folder, kind):
     return sorted(folder.glob(f"{kind}/*.png"), key=lambda path: int(path.stem))
 
 
+def crossing(fast=False, seed=0, count=60):
+    """Frames `[count, 96, 128, 3]`: textured squares walk over a textured ground; or one of them at thrice the pace."""
+    rng = np.random.default_rng(seed)
+    ground = np.random.default_rng(99).integers(60, 190, (24, 32), np.uint8).repeat(4, 0).repeat(4, 1)
+    frames = np.repeat(ground[None], count, 0)
+    for lane in range(3):
+        texture = rng.integers(0, 256, (5, 5), np.uint8).repeat(4, 0).repeat(4, 1)
+        speed = (3 if fast and lane == 1 else 1) * rng.uniform(1.2, 1.6)
+        start = rng.uniform(0, 128)
+        for number, frame in enumerate(frames):
+            left = round((start + speed * number) % 148) - 20
+            first, last = max(0, -left), min(20, 128 - left)
+            frame[8 + 30 * lane : 28 + 30 * lane, left + first : left + last] = texture[:, first:last]
+    noisy = frames + rng.normal(0, 2, frames.shape)
+    return noisy.clip(0, 255).astype(np.uint8)[..., None].repeat(3, -1)
+
+
+def crossings(folder):
+    """Four films of `crossing` to train on; one more and a fast one to test, in UCSD's layout: the labels are known."""
+    for seed in range(4):
+        save_frames(folder / f"Train/Train{seed:03d}", crossing(seed=seed))
+    for name, fast in (("Test001", False), ("Test002", True)):
+        save_frames(folder / f"Test/{name}", crossing(fast, seed=10 + fast))
+        marked = np.full((60, 8, 8), 255 * fast, np.uint8)
+        save_frames(folder / f"Test/{name}_gt", marked)
+
+
+def save_frames(folder, frames):
+    """As image files."""
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:03d}.png", compress_level=1)
+
+
 def rows_of(path):
     """A table's rows."""
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def movement(folder, **changes):
+    """A run of statistics of movement, on `crossings`."""
+    config = video_config.get_config()
+    config.data_dir = str(folder)
+    config.update(changes)
+    return config
 
 
 def clip():

@@ -1,13 +1,11 @@
-"""Scores of frames: means over clips, scaling, videos that are still running, films of them."""
+"""Scores of frames: means over clips, scaling, videos that are still running."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from mocca_jax.data import clips, films
+from mocca_jax.data import clips
 from mocca_jax.errors import UserError
 from mocca_jax.method import frames, timeline
-from mocca_jax.report import film
 from mocca_jax.scoring.streaming import FrameScorer
 
 
@@ -111,22 +109,3 @@ def test_scores_of_a_running_video_are_those_of_the_whole(rng, length, stride):
     np.testing.assert_allclose([s for _, s in found], frames.mean_over_clips(clip_scores, whole))
     with pytest.raises(ValueError, match="ended after 0 frames"):
         scorer.end()
-
-
-def test_a_film_shows_the_curve_up_to_the_frame_and_flags_it(tmp_path):
-    pictures = np.full((6, 20, 40, 1), 128, np.uint8)
-    scores, labels = np.array([0.0, 1, 2, 9, 9, 1]), np.array([0, 0, 0, 1, 1, 0])
-    made = list(film.draw(pictures, scores, labels, 5.0, "v"))
-    height = film.WIDTH // 2
-    assert [m.shape for m in made] == [(height + film.CURVE, film.WIDTH, 3)] * 6
-    corners = [tuple(int(c) for c in m[height - 1, -1]) for m in made]
-    assert [corner == film.RED for corner in corners] == [False, False, False, True, True, False]
-    drawn = [int((m[height:] == film.INK).all(-1).sum()) for m in made]
-    assert drawn[0] < drawn[2] < drawn[4]
-    assert films.write(tmp_path / "f.gif", made, 10) == 6
-    with Image.open(tmp_path / "f.gif") as gif:
-        assert gif.n_frames == 6
-    with pytest.raises(UserError, match="holds no finished run"):
-        film.make(tmp_path, "v", tmp_path / "f.gif", 10)
-    with pytest.raises(UserError, match=r"\.gif, \.mp4 or \.avi"):
-        films.write(tmp_path / "f.txt", made, 10)

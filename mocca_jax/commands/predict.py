@@ -6,12 +6,16 @@
 
 What is judged is a picture, a folder (searched with all folders in it), a film, or a pattern in quotes. A run on
 pictures takes a film, and an image file of several pages, frame by frame; a run on videos takes films and folders of
-frames. Without --output the decisions are printed; an output that ends in .csv or .json is one file; any other is a
-folder with
+frames. Without --output the decisions are printed, of videos the events alone; an output that ends in .csv or .json is
+one file; any other is a folder with
 
-- `predictions.jsonl`: one line per picture or frame: path, frame (of a video), score, p_value, anomalous, fingerprint
-  (of what the file holds), layers.
+- `predictions.jsonl`: one line per picture or frame: path, frame (of a video), seconds (since its first frame, where
+  the video tells), score, p_value, anomalous, fingerprint (of what the file holds), layers; of a run on videos also
+  begins (nothing came directly before the frame) and box (left, top, width, height of the unusual place).
 - `predictions.csv`: the same as a table, written when all is done.
+- `events.csv`, of a run on videos: anomalous frames that belong together, the most anomalous event of all videos
+  first, with its first, last and highest frame, their seconds, score, p-value, the part of the score that was largest
+  and the box; written when all is done.
 - `unreadable.txt`: files that were not judged, and why; only where there are such.
 - `overlays/`: with --overlays=flagged or --overlays=all, each picture beside its anomaly map.
 
@@ -28,7 +32,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -43,13 +47,15 @@ from mocca_jax.data.sources import Source
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
-from mocca_jax.outputs.predictions import SETTINGS, TABLE, UNREADABLE, Rows, claim, picture_name
+from mocca_jax.outputs import events
+from mocca_jax.outputs.predictions import EVENTS, SETTINGS, TABLE, UNREADABLE, Rows, claim, picture_name
 from mocca_jax.report import overlays
 from mocca_jax.training import parallel
 
 OVERLAYS = "overlays"
 SOME_UNREADABLE = 3
 FILES = (".csv", ".json")  # endings of outputs that are one file
+SHOWN = 100  # events on a terminal
 FINGERPRINT = 16  # hex digits that tell what files hold
 
 
@@ -83,8 +89,9 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
         folder = Path(temporary) / "out" if as_file else wanted
         done, flagged, failed = predict(run, inputs, folder, options.alpha, options.overlays, options.by)
         rows = Rows(folder)
+        found = list(rows.events()) if (folder / EVENTS).exists() else None
         if wanted is None:
-            for line in _printed(rows):
+            for line in _printed(rows) if found is None else _printed_events(found):
                 print(line)
         elif wanted.suffix == ".csv":
             shutil.copyfile(folder / TABLE, wanted)
@@ -97,6 +104,7 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
     if flagged is not None:
         promise = f" (of good ones about {alpha:.1%} are called so)" if first["frame"] is None else ""  # not of frames
         said = f"{flagged} of them anomalous{promise}"
+        said += "" if found is None else f", in {len(found)} event(s)"
     where = "" if wanted is None else f": see {wanted}"
     print(f"{done} scored, {said}, {failed} file(s) unreadable or not used{where}")
     return failed
@@ -110,6 +118,12 @@ def _printed(rows: Rows) -> Iterator[str]:
         p_value = "" if row["p_value"] is None else f"{row['p_value']:.3g}"
         frame = "" if row["frame"] is None else f" frame {row['frame']}"
         yield f"{row['score']:>10.4g}  {p_value:>8}  {said[row['anomalous']]:9}  {row['path']}{frame}"
+
+
+def _printed_events(found: list[events.Event]) -> Iterator[str]:
+    """What a person looks at: thousands of frames are no list for a terminal."""
+    yield from events.lines(found, SHOWN) if found else ["nothing unusual"]
+    yield "(the score of every frame, and all events: name a folder with --output)"
 
 
 def predict(
@@ -145,7 +159,9 @@ def predict(
     failures: list[str] = []
     with console.Phase("scoring", len(found.wanted), "files", done=len(found.wanted) - len(pending)) as phase:
         for chunk in _chunks(pending, detector.config.batch_size):
-            score = _score_video if chunk[0].has_frames else _score_pictures
+            score = _score_pictures
+            if chunk[0].has_frames:
+                score = _score_video if detector.inputs.has_frames else _score_pages
             failures += score(detector, chunk, rows, output, drawn, phase)
             rows.keep()
             phase.update(len(chunk))
@@ -153,7 +169,10 @@ def predict(
     (output / UNREADABLE).unlink(missing_ok=True)
     if failures or unused:
         whole.write_whole(output / UNREADABLE, "\n".join([*failures, *unused]) + "\n")
-    return *rows.write_table(), len(failures) + len(unused)
+    done, flagged = rows.write_table()
+    if detector.inputs.has_frames and flagged is not None:
+        rows.write_events()
+    return done, flagged, len(failures) + len(unused)
 
 
 def _chunks(pending: list[Source], size: int) -> Iterator[list[Source]]:
@@ -178,23 +197,31 @@ def _score_pictures(
 def _score_video(
     detector: Detector, chunk: list[Source], rows: Rows, output: Path, drawn: str, phase: console.Phase
 ) -> list[str]:
-    """Adds a row for every frame of one video; returns a line where it cannot be read."""
+    """Adds a row for every frame of one video, by a run on videos; returns a line where it cannot be read."""
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
-        frames, count = _counted(footage.of(path, detector.inputs.depth), phase), 0
-        pictures = (frame.picture for frame in frames)
-        if detector.inputs.has_frames:
-            found = detector.examine(frames if detector.inputs.of_movement else pictures)
-            names = [(path, frame) for frame in range(len(found.score))]
-            rows.add(names, [fingerprint] * len(names), found)
-            return []
-        while some := list(islice(pictures, detector.config.batch_size)):
-            names = [(path, count + n) for n in range(len(some))]
-            seen = [detector.see(picture) for picture in some]
-            _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn)
+        for moment in detector.moments(counted(footage.of(path, detector.inputs.depth), phase)):
+            rows.add_moment(path, fingerprint, moment)
+    except UserError as error:
+        rows.drop()
+        return [f"{printable(path)}: {error}"]
+    return []
+
+
+def _score_pages(
+    detector: Detector, chunk: list[Source], rows: Rows, output: Path, drawn: str, phase: console.Phase
+) -> list[str]:
+    """Adds a row for every frame or page of one file, by a run on pictures; returns a line where it cannot be read."""
+    (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
+    try:
+        frames, count = counted(footage.of(path, detector.inputs.depth), phase), 0
+        while some := list(islice(frames, detector.config.batch_size)):
+            names, seconds = [(path, count + n) for n in range(len(some))], [frame.seconds for frame in some]
+            seen = [detector.see(frame.picture) for frame in some]
+            _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn, seconds)
             count += len(some)
     except UserError as error:
-        rows.drop(path)
+        rows.drop()
         return [f"{printable(path)}: {error}"]
     return []
 
@@ -203,7 +230,8 @@ def _fingerprints(chunk: list[Source]) -> list[str]:
     return [source.digest()[:FINGERPRINT] for source in chunk]
 
 
-def _counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[footage.Frame]:
+def counted(frames: Iterator[footage.Frame], phase: console.Phase) -> Iterator[footage.Frame]:
+    """The frames of a video, with signs of life."""
     for number, frame in enumerate(frames, 1):
         yield frame
         phase.update(0, f"frame {number} of this video")
@@ -217,12 +245,13 @@ def _add(
     rows: Rows,
     output: Path,
     drawn: str,
+    seconds: Sequence[float | None] = (),
 ) -> None:
     """Rows and overlays of pictures that `Detector.see` made."""
     if not seen:
         return
     found = detector.of_seen(seen)
-    rows.add(names, fingerprints, found)
+    rows.add(names, fingerprints, found, seconds)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]
     if not chosen:

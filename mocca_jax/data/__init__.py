@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,13 +23,24 @@ from mocca_jax.method.timeline import Timeline
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the frames of a video come from: the video's `name` and `source`, as `footage.of` takes it; `first`: the
+    number of the first frame, where it is a part of that video."""
+
+    name: str
+    source: Any
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Split:
     """Units `images [U, ...]`; `labels [S]` (1 = anomalous, -1 = not known) and a name for each sample.
 
     `images` is an array or a view that is indexed like one (`views.py`). A unit is a sample, unless
     `sample_of_unit [U]` says which sample each unit is a part of, or `timeline` says that units are clips and
-    samples frames. `pictures`: the samples as whole images, where anomaly maps make sense. `draws`: units per
-    training epoch, drawn with replacement; 0 = each unit once.
+    samples frames; `origins` are then those of its videos, None where there are none. `pictures`: the samples as
+    whole images, where anomaly maps make sense. `draws`: units per training epoch, drawn with replacement; 0 = each
+    unit once.
     """
 
     images: np.ndarray
@@ -38,6 +50,7 @@ class Split:
     pictures: Pictures | None = None
     timeline: Timeline | None = None
     draws: int = 0
+    origins: tuple[Origin | None, ...] = ()
 
     def __post_init__(self):
         units = len(self.samples) if self.sample_of_unit is None else len(self.sample_of_unit)
@@ -108,6 +121,16 @@ def files(config) -> dict[str, str]:
     """
     found = getattr(_module(config), "files", None)
     return found(config) if found else {}
+
+
+def test_videos(config) -> list[Any]:
+    """The test videos of a config's data set, as `video_layout.Found`, without decoding any; empty where it has none.
+
+    Raises:
+        UserError: its files are not there.
+    """
+    found = getattr(_module(config), "test_videos", None)
+    return found(config) if found else []
 
 
 def load(config) -> Dataset:

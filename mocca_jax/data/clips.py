@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mocca_jax.config import setting
-from mocca_jax.data import Dataset, Split, frame_store, planted
+from mocca_jax.data import Dataset, Origin, Split, frame_store, planted
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.method import timeline
@@ -24,12 +24,19 @@ LEAST_PARTS = 4  # clips in a lone training video before its end is held out
 
 @dataclass(frozen=True)
 class Video:
-    """Frames `start` to `start + length` of the array of all frames; `labels [length]` with -1 = not known."""
+    """Frames `start` to `start + length` of the array of all frames; `labels [length]` with -1 = not known; `origin`,
+    where they come from."""
 
     name: str
     start: int
     length: int
     labels: np.ndarray | None = None
+    origin: Origin | None = None
+
+    def part(self, name: str, first: int, last: int) -> "Video":
+        """Frames `first` to `last`, that excluded, as a video without labels."""
+        origin = replace(self.origin, first=self.origin.first + first) if self.origin else None
+        return Video(name, self.start + first, last - first, None, origin)
 
 
 class Clips:
@@ -101,7 +108,7 @@ def hold_out(videos: Sequence[Video], config) -> tuple[list[Video], list[Video]]
         )
     held = max(config.clip_length, round(config.heldout_fraction * video.length))
     cut = video.length - held
-    return [Video(video.name, video.start, cut)], [Video(f"{video.name}, end", video.start + cut, held)]
+    return [video.part(video.name, 0, cut)], [video.part(f"{video.name}, end", cut, video.length)]
 
 
 def training_clips(frames: np.ndarray, videos: Sequence[Video], length: int, stride: int, draws: int) -> Split:
@@ -137,7 +144,8 @@ def clips_to_score(frames: np.ndarray, videos: Sequence[Video], length: int, str
     where = Timeline([v.name for v in videos], np.array([v.length for v in videos]), video, start, length)
     labels = np.concatenate([np.full(v.length, -1) if v.labels is None else v.labels for v in videos]).astype(np.int32)
     names = [f"{v.name}/{i}" for v in videos for i in range(v.length)]
-    return Split(Clips(frames, offsets[video] + start, length), labels, names, timeline=where)
+    origins = tuple(v.origin for v in videos)
+    return Split(Clips(frames, offsets[video] + start, length), labels, names, timeline=where, origins=origins)
 
 
 def of_running(frames: Iterable[np.ndarray], length: int, stride: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -128,7 +128,7 @@ def in_parts(videos: Sequence[Video]) -> list[Video]:
             )
         cuts = np.linspace(0, video.length, PARTS + 1).round().astype(int).tolist()
         for number, (a, b) in enumerate(pairwise(cuts), 1):
-            parts.append(Video(f"{video.name}, part {number}", video.start + a, b - a))
+            parts.append(video.part(f"{video.name}, part {number}", a, b))
     return parts
 
 
@@ -145,10 +145,12 @@ def split(found: Moved, videos: Sequence[Video]) -> Split:
         inside,
         1,
         tuple(breaks[breaks > 0].tolist()),
+        found.seconds[start : start + count],
     )
     labels = np.concatenate([np.full(v.length, -1) if v.labels is None else v.labels for v in videos]).astype(np.int32)
     names = [f"{v.name}/{i}" for v in videos for i in range(v.length)]
-    return Split(Averaged(found.cells, start, timeline.pieces), labels, names, timeline=timeline)
+    cells, origins = Averaged(found.cells, start, timeline.pieces), tuple(v.origin for v in videos)
+    return Split(cells, labels, names, timeline=timeline, origins=origins)
 
 
 def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> tuple[Moved, list[Video]] | None:

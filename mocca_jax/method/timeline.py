@@ -11,7 +11,8 @@ class Timeline:
 
     Frames of all videos are numbered one after another, `[S]`: frame t of video v is `first[v] + t`. Clip u holds
     the `clip_length` frames from `start[u]` on, counted within `video[u]`. `breaks`: frames, numbered as in all videos,
-    before which others are missing: nothing is compared across.
+    before which others are missing: nothing is compared across. `seconds`: since the beginning of what was filmed, NaN
+    where nothing tells.
     """
 
     videos: list[str]
@@ -20,6 +21,7 @@ class Timeline:
     start: np.ndarray  # [U]
     clip_length: int
     breaks: tuple[int, ...] = ()
+    seconds: np.ndarray | None = None  # [S]
 
     @property
     def first(self) -> np.ndarray:

@@ -4,7 +4,9 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ from mocca_jax.config import differences
 from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
+from mocca_jax.outputs import events
 from mocca_jax.scoring.evaluate import Findings
+from mocca_jax.scoring.moments import Moment
 
 ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
+EVENTS = "events.csv"
 PROGRESS = ".progress.json"
+HELD = 1000  # rows of a video that are in memory at once
 NAME, BETWEEN = 250, "+"  # bytes of a name that every file system takes; what folders in a name are told apart by
 
 
@@ -68,7 +74,7 @@ class Rows:
         self.output = output
         self.done: dict[str, str | None] = {}
         self._new: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._bytes, self._ahead = 0, 0  # of the file: what is kept, and what was written after it
         if (output / PROGRESS).exists():
             self._go_on()
         else:
@@ -92,18 +98,25 @@ class Rows:
             return
         with open(self.output / ROWS, encoding="utf-8") as file:
             for row in map(json.loads, file):
-                if not isinstance(row["layers"], dict) or "anomalous" not in row:
+                if not isinstance(row["layers"], dict) or not {"anomalous", "seconds"} <= row.keys():
                     raise ValueError(f"{ROWS} holds a line of another kind")
                 yield row
 
-    def add(self, names: list[tuple[Path, int | None]], fingerprints: list[str], found: Findings) -> None:
-        """Rows of pictures, or of frames `(path, number)`, with the fingerprints of what their files hold; written by
-        the next `keep`."""
+    def add(
+        self,
+        names: Sequence[tuple[Path, int | None]],
+        fingerprints: Sequence[str],
+        found: Findings,
+        seconds: Sequence[float | None] = (),
+    ) -> None:
+        """Rows of pictures, or of frames `(path, number)`, with the fingerprints of what their files hold and, of
+        frames, their seconds; written by the next `keep`."""
         for n, ((path, frame), fingerprint) in enumerate(zip(names, fingerprints, strict=True)):
             self._new.append(
                 {
                     "path": printable(path),
                     "frame": frame,
+                    "seconds": seconds[n] if seconds else None,
                     "score": float(found.score[n]),
                     "p_value": None if found.p_value is None else float(found.p_value[n]),
                     "anomalous": None if found.anomalous is None else bool(found.anomalous[n]),
@@ -112,9 +125,36 @@ class Rows:
                 }
             )
 
-    def drop(self, path: Path) -> None:
-        """Forgets the rows of a path that were added since the last `keep`."""
-        self._new = [row for row in self._new if row["path"] != printable(path)]
+    def add_moment(self, path: Path, fingerprint: str, moment: Moment) -> None:
+        """The row of a frame of a video, with what its events are made of; written by the next `keep`."""
+        self._new.append(
+            {
+                "path": printable(path),
+                "frame": moment.frame,
+                "seconds": moment.seconds,
+                "score": moment.score,
+                "p_value": moment.p_value,
+                "anomalous": moment.anomalous,
+                "fingerprint": fingerprint,
+                "begins": moment.begins,
+                "box": moment.box,
+                "layers": moment.parts,
+            }
+        )
+        if len(self._new) == HELD:
+            self._append()
+
+    def events(self) -> Iterator[events.Event]:
+        """Of the videos whose rows `add_moment` took, one after the other."""
+        for path, rows in groupby(self, key=itemgetter("path")):
+            yield from events.of_video(path, (_moment(row) for row in rows))
+
+    def drop(self) -> None:
+        """Forgets what was added since the last `keep`."""
+        self._new = []
+        if self._ahead:
+            os.truncate(self.output / ROWS, self._bytes)
+            self._ahead = 0
 
     def forget(self, names: Iterable[str]) -> None:
         """Takes the rows of these paths, which hold something else now, out of the file."""
@@ -133,6 +173,12 @@ class Rows:
         Raises:
             UserError: it cannot be written; what was kept before is untouched.
         """
+        self._append()
+        self._bytes, self._ahead = self._bytes + self._ahead, 0
+        whole.write_json(self.output / PROGRESS, {"bytes": self._bytes})
+
+    def _append(self) -> None:
+        """Writes what was added, which is not kept by that."""
         text = "".join(json.dumps(row) + "\n" for row in self._new).encode()
         try:
             with open(self.output / ROWS, "ab") as file:
@@ -141,8 +187,7 @@ class Rows:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.output / ROWS}: {error}. The same command goes on later.") from error
-        self._bytes += len(text)
-        whole.write_json(self.output / PROGRESS, {"bytes": self._bytes})
+        self._ahead += len(text)
         self._new = []
 
     def write_table(self) -> tuple[int, int | None]:
@@ -151,10 +196,26 @@ class Rows:
         with open(draft, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             for row in self:
-                layers = row.pop("layers")
+                cells = _cells(row)
                 if not decisions:
-                    writer.writerow([*row, *layers])
-                writer.writerow(["" if v is None else v for v in (*row.values(), *layers.values())])
+                    writer.writerow(cells)
+                writer.writerow(["" if v is None else v for v in cells.values()])
                 decisions.append(row["anomalous"])
         os.replace(draft, self.output / TABLE)
         return len(decisions), None if None in decisions else sum(decisions)
+
+    def write_events(self) -> None:
+        """Writes `events.csv`, the most anomalous of all videos first."""
+        whole.write_whole(self.output / EVENTS, events.table(self.events()))
+
+
+def _moment(row: dict[str, Any]) -> Moment:
+    judged = (row["score"], row["p_value"], row["anomalous"], row["layers"])
+    return Moment(row["frame"], row["seconds"], row["begins"], *judged, tuple(row["box"]) if row["box"] else None)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Of a line, by column."""
+    flat = {name: value for name, value in row.items() if name not in ("box", "layers")}
+    box = dict(zip(events.BOX, row["box"] or [None] * len(events.BOX), strict=True)) if "box" in row else {}
+    return flat | box | row["layers"]

@@ -22,7 +22,8 @@ def text(result: dict[str, Any]) -> str:
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
     lines += verdict.failed(result.get("failed", {}))
     said = verdict.advice(result)
-    return "\n".join([*lines, *([said] if said not in ("", verdict.USE_IT) else [])])  # the command says how to use it
+    known = ("", verdict.USE_IT, verdict.USE_ON_VIDEOS)  # the command says how to use it
+    return "\n".join([*lines, *([said] if said not in known else [])])
 
 
 def _parts_lines(result: dict[str, Any]) -> list[str]:

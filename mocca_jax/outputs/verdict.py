@@ -9,6 +9,7 @@ from typing import Any
 from mocca_jax.method import blocks, metrics
 from mocca_jax.method import threshold as threshold_
 from mocca_jax.outputs import decision
+from mocca_jax.scoring import moving
 from mocca_jax.training.parts import AGAIN
 
 CHANCE, POOR = 0.5, 0.8  # AUC: guessing; too little to rely on
@@ -16,6 +17,7 @@ SEEN, PARTLY = 0.9, 0.7  # AUC on a kind of made-up defect
 BY_STATISTICS = "statistics"
 WORSE = "worse than guessing"
 USE_IT = "Next: judge new pictures with mocca predict."
+USE_ON_VIDEOS = "Next: look at the moments in the report, then judge new videos with mocca predict."
 
 
 def by(result: dict[str, Any]) -> str:
@@ -37,8 +39,8 @@ def decides(result: dict[str, Any]) -> str:
     """What decides, and how well it tells good samples from real and from made-up anomalies."""
     who, chosen, samples = by(result), result["decision"]["by"], result["samples"]
     found = decision.aucs(result["made_up_defects"], result["maps"])
-    things, defects = _words(result)
-    said = "The statistics decide" if who == BY_STATISTICS else f"The {who} decides"
+    things, defects = words(result)
+    said = f"The {_statistics(result)} decide" if who == BY_STATISTICS else f"The {who} decides"
     if who != BY_STATISTICS and len(found) == 2:
         other = decision.SCORE if who == decision.MAP else decision.MAP
         better = "better than" if found[who] > found[other] + metrics.ALIKE else "as well as"
@@ -56,7 +58,7 @@ def decides(result: dict[str, Any]) -> str:
 
 def threshold(result: dict[str, Any]) -> list[str]:
     """What the threshold promises, and what it flags."""
-    found, (of, _) = result["decision"], _words(result)
+    found, (of, _) = result["decision"], words(result)
     if found["threshold"] is None:
         return ["Nothing was held out, so there is no threshold: scores order samples and decide nothing."]
     count, promised = found["heldout"], found["promised_share"]
@@ -125,6 +127,8 @@ def advice(result: dict[str, Any]) -> str:
             "Do not use it: good samples score higher than anomalous ones. Look at the good ones that scored highest: "
             "they differ from those in training by more than a defect does."
         )
+    if result["config"]["data"] == "video":
+        return _advice_on_videos(value, "auc" in found)
     if result["config"]["data"] not in ("folder", "mvtec"):
         return ""
     if "auc" not in found:
@@ -155,6 +159,14 @@ def advice(result: dict[str, Any]) -> str:
     return USE_IT
 
 
+def _advice_on_videos(value: float, measured: bool) -> str:
+    if value < POOR and measured:
+        return "Do not rely on it: look at the moments in the report. More hours of normal video help most."
+    if value < POOR:
+        return "Do not rely on it: made-up anomalies are hardly found. More hours of normal video help most."
+    return USE_ON_VIDEOS if measured else f"{USE_ON_VIDEOS} Made-up anomalies are a hint, no measure."
+
+
 def failed(found: dict[str, str]) -> list[str]:
     """What could not be made, and what to do; `found {part: reason}`."""
     if not found:
@@ -176,7 +188,11 @@ def kinds(result: dict[str, Any]) -> str | None:
     said: dict[str, list[str]] = {}
     for name in sorted(found, key=found.get, reverse=True):
         said.setdefault(sight(found[name]), []).append(f"{name} {found[name]:.2f}")
-    return "Made-up defects by kind, AUC: " + "; ".join(f"{how} {', '.join(of)}" for how, of in said.items()) + "."
+    return (
+        f"Made-up {words(result)[1]} by kind, AUC: "
+        + "; ".join(f"{how} {', '.join(of)}" for how, of in said.items())
+        + "."
+    )
 
 
 def _flagged_on_test(found: dict[str, Any], of: str) -> list[str]:
@@ -185,7 +201,11 @@ def _flagged_on_test(found: dict[str, Any], of: str) -> list[str]:
     return [f"On the test set it flags {' and '.join(flagged)} {of}."] if flagged else []
 
 
-def _words(result: dict[str, Any]) -> tuple[str, str]:
+def _statistics(result: dict[str, Any]) -> str:
+    return "statistics of movement" if moving.is_used(result["config"]) else "statistics"
+
+
+def words(result: dict[str, Any]) -> tuple[str, str]:
     """How samples and anomalies are called."""
     videos = result["frames"] or "frame_size" in result["config"]
     return ("frames", "anomalies") if videos else ("images", "defects")

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from mocca_jax import config as configs
-from mocca_jax.data import Dataset, Split
+from mocca_jax.data import Dataset, Split, flow
 from mocca_jax.files import whole
+from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
+from mocca_jax.pipeline import moments
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, moving, rounding
+from mocca_jax.scoring.moments import Box, box_of
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
 
@@ -45,7 +48,7 @@ class Ended:
 def finish(run: Ended) -> dict[str, Any]:
     """Scores, measures and writes; returns the content of `result.json`, nothing on other hosts than the first."""
     config, dataset, parts, seconds = run.config, run.dataset, run.parts, dict(run.trained.seconds)
-    began = time.monotonic()
+    began, splits = time.monotonic(), _splits(dataset)
     scores, scale, tied, program = _normals(run)
     normals = decision.normals(scores.get("heldout"), dataset.heldout)
     content = _content(run, normals, scale, tied)
@@ -75,6 +78,8 @@ def finish(run: Ended) -> dict[str, Any]:
             largest = localized.largest.get(name)
             table = partial(_write_scores, run, name, scores[name], normals, largest, tied.get(decision.SCORE, 0.0))
             parts.make(file, table, None)
+    if watched := next((name for name in ("test", "heldout") if name in scores and splits[name].timeline), None):
+        parts.make("moments", partial(_write_moments, run, watched, scores[watched], normals, tied), None)
     result = {
         **found,
         "transferred_arrays": run.trained.transferred,
@@ -180,6 +185,27 @@ def _draw(run: Ended, localized: localize.Localized, decisive: np.ndarray | None
 
 def _write_examples(run: Ended, decisive: np.ndarray) -> None:
     examples.write(run.workdir, run.dataset.test, examples.chosen(decisive, outcome.labels(run.dataset)))
+
+
+def _write_moments(run: Ended, name: str, found: evaluate.Scores, normals, tied: dict[str, float]) -> None:
+    split, calibration = getattr(run.dataset, name), None
+    if normals is not None:
+        calibration = Calibration(normals, run.config.alpha, tied.get(decision.SCORE, 0.0))
+    moments.write(run.workdir, moments.Judged(split, found, calibration), name == "test", _box_of(run, split))
+
+
+def _box_of(run: Ended, split: Split) -> moments.BoxOf | None:
+    """Where a frame is most unusual, of a run of movement."""
+    inputs = run.dataset.inputs
+    if not moving.is_used(run.config):
+        return None
+    drawn = evaluate.make_movement_map(evaluate.built(run.config, inputs.shape), run.fitted.scale)
+    state, covered = run.trained.state.replace(opt_state=()), flow.covered(inputs.size)
+
+    def where(sample: int, size: tuple[int, int]) -> Box:
+        return box_of(np.asarray(drawn(state, split.images[np.array([sample])]))[0], size, covered)
+
+    return where
 
 
 def _write_scores(run: Ended, name: str, found: evaluate.Scores, normals, largest, tied: float) -> None:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 from mocca_jax.method import metrics
 from mocca_jax.outputs import decision, verdict
 from mocca_jax.report import plots
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import moving, placed
 from mocca_jax.training.parts import STRICT, Parts
 
 MAP_LARGEST = "map_largest"
@@ -60,7 +60,7 @@ def deciding_parts(result: dict, table: Table) -> list[str]:
     """Of `layers_of`, those that what decides is made of; none where that is the map."""
     if deciding(result) == MAP_LARGEST:
         return []
-    if not result.get("statistics"):
+    if not result.get("statistics") or moving.is_used(result["config"]):
         return layers_of(table)
     return [name for name in layers_of(table) if name in placed.CANDIDATES[result["statistics"]["chosen"]]]
 
@@ -69,7 +69,7 @@ def name_of(column: str, result: dict) -> str:
     """How a column of scores is called in plots and tables."""
     if column == MAP_LARGEST:
         return "largest value of the map" + (", smoothed" if result.get("statistics") else "")
-    return column
+    return moving.called(column) if moving.is_used(result["config"]) else column
 
 
 def measured(result: dict, test: Table) -> dict[str, dict[str, float]]:
@@ -166,7 +166,8 @@ def _layers(given: _Given) -> _Plan | None:
     test = given.test
     if not test or not {0, 1} <= set(test["label"].tolist()):
         return None
-    layers = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}
+    of_labels = {n: tuple(test[n][test["label"] == label] for label in (0, 1)) for n in layers_of(test)}
+    layers = {name_of(n, given.result): of for n, of in of_labels.items()}
     columns = min(2, len(layers))
     rows = math.ceil(len(layers) / columns)
     said = "part of the statistics" if given.result.get("statistics") else "layer (the paper's Figure 5)"
@@ -195,10 +196,10 @@ def _curves(given: _Given) -> _Plan | None:
 
 
 def _over_time(given: _Given) -> _Plan | None:
-    if not given.test or not given.result.get("frames"):
+    if not given.test or "frame_size" not in given.result["config"]:
         return None
     videos = _videos(given.test)
-    said = "The score over each test video; shaded: frames labelled anomalous, dashed: the threshold."
+    said = "The score of each frame of the test videos; shaded: labelled anomalous, dashed: the threshold."
     size = {"rows": len(videos), "height": 0.4 + 1.1 * len(videos)}
     return _Plan(said, lambda axes: plots.over_time(axes, videos, given.threshold), size)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
-from mocca_jax.method import metrics
+from mocca_jax.method import metrics, motion
 from mocca_jax.outputs import results, verdict
-from mocca_jax.report import figures, samples
+from mocca_jax.report import figures, moments, samples
 from mocca_jax.report.figures import Table
+from mocca_jax.scoring import moving
 from mocca_jax.training import log
 from mocca_jax.training.parts import STRICT, Parts
 
@@ -28,6 +29,15 @@ LOOKS = {  # the kinds of made-up defects, `data/defects.py`
     "blur": "a smeared spot",
     "fray": "a spot pushed out of shape",
     "turned": "a disc of the picture, turned",
+    # of made-up anomalies in videos, `data/planted.py`
+    "speed2": "everything twice as fast",
+    "speed3": "everything three times as fast",
+    "slow": "everything half as fast",
+    "still": "everything stands still",
+    "backwards": "everything moves backwards",
+    "object": "a spot of a fifth of the picture's height crosses it",
+    "run": "something of the video, much faster than all else",
+    "large": "something of the video, twice as large",
 }
 
 STYLE = """
@@ -41,6 +51,7 @@ th:first-child, td:first-child { text-align: left }
 img { max-width: 100%; height: auto } .pair { display: flex; flex-wrap: wrap; gap: 1rem }
 .pair > figure { flex: 1 1 20rem } figure { margin: 0 0 1rem } figcaption { font-size: .85rem; color: #444 }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem }
+.stills { grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)) }
 .maps { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)) }
 .cards img { width: 100% } pre { overflow-x: auto; font-size: .8rem; background: #f5f5f5; padding: .7rem }
 """
@@ -84,7 +95,11 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
     scores = parts.make("report: all scores", partial(_all_scores, result, tables.get("test")), [])
     body = [f"<h1>{title}</h1>", *_lead(result), *_failed(result, parts)]
     by_name = {path.stem: samples.figure(path, caption) for path, caption in drawn}
-    body += _plots("How well good and anomalous samples are told apart", by_name, "scores", "roc")
+    units = "frames" if "frame_size" in result["config"] else "samples"
+    both = result["samples"]["normal"] and result["samples"]["anomalous"]
+    told = f"How well good and anomalous {units} are told apart" if both else f"Scores of the {units}"
+    body += _plots(told, by_name, "scores", "roc")
+    body += parts.make("report: moments", partial(moments.section, run, result), [])
     body += _plots("Over time", by_name, "videos")
     body += _kinds(result)
     body += [*pictures, *scores, *_frames(result)]
@@ -116,9 +131,12 @@ def _lead(result: dict) -> list[str]:
             f"{maps['test']['aupro']:.3f} on the test images whose defects are marked."
         )
     count, how = result["samples"]["train"], "Made from" if result.get("statistics") else "Trained on"
+    videos = "frame_size" in result["config"]
+    of = "frames" if moving.is_used(result["config"]) else "clips" if videos else "samples"
     lines.append(
-        f"{how} {count} normal samples. Larger means more anomalous; scores of two models cannot be compared. AUC: in "
-        "so many pairs of an anomalous and a good sample the anomalous one scores higher; 1 is perfect, 0.5 a coin."
+        f"{how} {count} normal {of}. Larger means more anomalous; scores of two models cannot be compared. AUC: in so "
+        f"many pairs of an anomalous and a good {'frame' if videos else 'sample'} the anomalous one scores higher; 1 "
+        "is perfect, 0.5 a coin."
     )
     said = [f'<p class="lead">{html.escape(first)}</p>', *(f"<p>{html.escape(line)}</p>" for line in lines)]
     if unused := result.get("data", {}).get("unused"):
@@ -141,7 +159,7 @@ def _plots(heading: str, by_name: dict[str, str], *names: str) -> list[str]:
 
 
 def _kinds(result: dict) -> list[str]:
-    """Which kinds of made-up defects the statistics see."""
+    """Which kinds of made-up defects or anomalies the statistics see."""
     found = (result.get("statistics") or {}).get("kinds")
     if not found:
         return []
@@ -149,13 +167,21 @@ def _kinds(result: dict) -> list[str]:
         (f"{name}: {LOOKS[name]}" if name in LOOKS else name, f"{found[name]:.2f}", verdict.sight(found[name]))
         for name in sorted(found, key=found.get, reverse=True)
     ]
-    return [
-        "<h2>Which kinds of defects it sees</h2>",
-        *_table(("made-up defect", "AUC", ""), rows),
-        "<p>Each kind was made up on good pictures, and is told from good pictures as on a next day. There are few of "
+    said = (
+        "Each kind was made up on good pictures, and is told from good pictures as on a next day. There are few of "
         "each, so these figures are good to about 0.05. What changes the color or brightness of the whole picture "
-        "evenly is taken for another lamp, and not seen.</p>",
-    ]
+        "evenly is taken for another lamp, and not seen."
+    )
+    if moving.is_used(result["config"]):
+        said = (
+            "Each kind was made up in the beginnings of a few normal videos, and is told from normal videos frame by "
+            "frame, by a detector that had not seen any of them. Something that is seen for a part of the time has an "
+            "AUC below 1. Only movement is looked at: what is odd by its looks alone is not seen."
+        )
+    anomalies = verdict.words(result)[1]
+    heading = f"<h2>Which kinds of {anomalies} it sees</h2>"
+    singular = "defect" if anomalies == "defects" else "anomaly"
+    return [heading, *_table((f"made-up {singular}", "AUC", ""), rows), f"<p>{said}</p>"]
 
 
 def _all_scores(result: dict, test: Table | None) -> list[str]:
@@ -163,7 +189,7 @@ def _all_scores(result: dict, test: Table | None) -> list[str]:
     rows = []
     for name, row in (figures.measured(result, test) if test else {}).items():
         said = f"<b>{figures.name_of(name, result)}, decides</b>" if not rows else figures.name_of(name, result)
-        worse = verdict.WORSE if row["auc"] < verdict.CHANCE else ""
+        worse = verdict.WORSE if row["auc"] < verdict.CHANCE and name != motion.SLOW else ""
         rows.append((said, *(f"{row[figure]:.4f}" for figure in metrics.METRICS), worse))
     if not rows:
         return []
@@ -180,10 +206,11 @@ def _frames(result: dict) -> list[str]:
         return []
     names = ("micro_unscaled", "micro_per_video", "micro_causal", "macro")
     rows = [
-        (of, *(f"{row[name]:.4f}" if name in row else "" for name in names)) for of, row in result["frames"].items()
+        (figures.name_of(of, result), *(f"{row[name]:.4f}" if name in row else "" for name in names))
+        for of, row in result["frames"].items()
     ]
     return [
-        *_table(("frame AUC", *(name.replace("_", ", ") for name in names)), rows),
+        *_table(("frame AUC", *(name.replace("_", ", ", 1).replace("_", " ") for name in names)), rows),
         "<p>Scaled per video: by extremes of the whole test video, known only afterwards.</p>",
     ]
 

@@ -15,10 +15,11 @@ MADE_UP = 8  # shown where there is no test set
 
 
 def figure(path: Path, caption: str, alt: str = "") -> str:
-    """A PNG within the page, and what it shows."""
+    """A PNG or JPEG within the page, and what it shows."""
     data = base64.b64encode(path.read_bytes()).decode()
     said = html.escape(caption)
-    image = f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt) or said}">'
+    kind = "jpeg" if path.suffix == ".jpg" else "png"
+    image = f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt) or said}">'
     return f"<figure>{image}<figcaption>{said}</figcaption></figure>"
 
 

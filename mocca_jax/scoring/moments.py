@@ -1,16 +1,17 @@
 """The frames of a video as they are judged, one after the other, with the place in each that is unusual."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from mocca_jax.data import flow, footage
 from mocca_jax.errors import UserError
+from mocca_jax.method import motion
+from mocca_jax.scoring import evaluate
 from mocca_jax.scoring.evaluate import Findings, Scores
 from mocca_jax.scoring.scorer import Scorer
 
@@ -25,7 +26,8 @@ class Moment:
 
     `frame`: its number, from 0; `seconds` since the first, None where nothing tells; `begins`: nothing came directly
     before it; `score`, larger = more anomalous; `p_value` and `anomalous`, None where nothing was held out; `parts` of
-    the score; `box`: where an anomalous frame is most so, None for others and where the detector does not know.
+    the score; `box`: where an anomalous frame is most so, None for others, where the detector does not know, and where
+    the loudest part is of the picture as a whole.
     """
 
     frame: int
@@ -36,6 +38,18 @@ class Moment:
     anomalous: bool | None
     parts: dict[str, float] = field(default_factory=dict)
     box: Box | None = None
+
+
+def loudest(parts: Mapping[str, float]) -> str:
+    """The part of the score that is furthest above what is usual; "" of networks, whose parts are not on one scale.
+
+    Example:
+        >>> loudest({"layer0": 3.0, "layer1": 2.0, "slow": 1.5}), loudest({"layer0": 3.0, "one_class": 2.0})
+        ('layer0', '')
+    """
+    if not parts or {evaluate.ONE_CLASS, evaluate.RECONSTRUCTION} & parts.keys():
+        return ""
+    return max(parts, key=parts.get)
 
 
 def box_of(values: np.ndarray, size: tuple[int, int], covered: tuple[float, float]) -> Box:
@@ -71,25 +85,24 @@ def of_video(scorer: Scorer, findings: Callable[[Scores], Findings], video: Any,
     """
     if not scorer.inputs.has_frames:
         raise UserError("this run is one on pictures; moments are frames of videos")
-    passed: deque[footage.Frame] = deque()  # whose scores are not known yet; of their pictures the size is kept
+    passed: deque[tuple[float | None, bool, tuple[int, int]]] = deque()  # frames whose scores are not known yet
 
     def noted() -> Iterator[footage.Frame]:
         for frame in footage.of(video, scorer.inputs.depth):
-            passed.append(replace(frame, picture=Image.new("1", frame.picture.size)))
+            passed.append((frame.seconds, frame.begins, frame.picture.size[::-1]))
             yield frame
 
     number = 0
     for scores, cells in _known(scorer, noted(), live):
         found = findings(scores)
         for n, score in enumerate(found.score.tolist()):
-            frame, box = passed.popleft(), None
+            (seconds, begins, size), box = passed.popleft(), None
             flagged = None if found.anomalous is None else bool(found.anomalous[n])
-            if flagged and cells is not None:
-                drawn = scorer.movement_map(cells[n])
-                box = box_of(drawn, frame.picture.size[::-1], flow.covered(scorer.inputs.size))
-            p_value = None if found.p_value is None else float(found.p_value[n])
             parts = {name: float(values[n]) for name, values in found.layers.items()}
-            yield Moment(number, frame.seconds, frame.begins, score, p_value, flagged, parts, box)
+            if flagged and cells is not None and loudest(parts) != motion.SLOW:
+                box = box_of(scorer.movement_map(cells[n]), size, flow.covered(scorer.inputs.size))
+            p_value = None if found.p_value is None else float(found.p_value[n])
+            yield Moment(number, seconds, begins, score, p_value, flagged, parts, box)
             number += 1
 
 

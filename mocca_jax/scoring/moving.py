@@ -1,20 +1,35 @@
 """Scores from statistics of movement by place (`method/motion.py`), of cells of optical flow; nothing is trained."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from mocca_jax import models
+from mocca_jax.data import flow
 from mocca_jax.method import motion
 
 SCORE = "motion"  # the name of the score, and of what turns units into frames
 Scale = Mapping[str, tuple[float, float]]
 
 
-def is_used(config) -> bool:
+def is_used(config: Mapping[str, Any]) -> bool:
     """Whether a config scores by movement."""
-    return config.score == SCORE
+    return config["score"] == SCORE
+
+
+def called(part: str) -> str:
+    """What a part of the score is called where people read it.
+
+    Example:
+        >>> called("layer1"), called("slow")
+        ('cells of 16 pixels', 'slower than usual')
+    """
+    if part == motion.SLOW:
+        return "slower than usual"
+    number = part.removeprefix("layer")
+    return f"cells of {flow.CELL * 2 ** int(number)} pixels" if number.isdecimal() else part
 
 
 def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:

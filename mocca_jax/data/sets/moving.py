@@ -6,8 +6,9 @@ span of frames also shows an object that is four times as fast, three times as l
 
 import numpy as np
 
-from mocca_jax.data import Dataset
+from mocca_jax.data import Dataset, Origin
 from mocca_jax.data.clips import Video, dataset
+from mocca_jax.data.video_layout import Found
 
 KINDS = ("fast", "large", "backwards")
 FRAMES = 96
@@ -28,8 +29,20 @@ def load(config) -> Dataset:
     frames = np.concatenate([frames for frames, _ in made])
     if not config.gray:
         frames = frames.repeat(3, axis=-1)
-    videos = [Video(f"{i:02d}", i * FRAMES, FRAMES, labels) for i, (_, labels) in enumerate(made)]
+    videos = [
+        Video(f"{i:02d}", i * FRAMES, FRAMES, labels, Origin(f"{i:02d}", frames[i * FRAMES : (i + 1) * FRAMES]))
+        for i, (_, labels) in enumerate(made)
+    ]
     return dataset(frames, videos[:count], videos[count:], config, "made-up moving shapes")
+
+
+def test_videos(config) -> list[Found]:
+    """The test videos."""
+    test = load(config).test
+    return [
+        Found(origin.name, origin.source, lambda count, first=first: test.labels[first : first + count])
+        for origin, first in zip(test.origins, test.timeline.first.tolist(), strict=True)
+    ]
 
 
 def video(rng: np.random.Generator, size: tuple[int, int], kind: str | None) -> tuple[np.ndarray, np.ndarray]:

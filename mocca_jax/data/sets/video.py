@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import logging
 
-from mocca_jax.data import Dataset, clips, frame_store, listing, movement, video_layout
+from mocca_jax.data import Dataset, Origin, clips, frame_store, listing, movement, video_layout
 from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
@@ -36,7 +36,7 @@ def load(config) -> Dataset:
     videos, start = [], 0
     for video, length in zip(every, lengths.tolist(), strict=True):
         labels = video.labels(length) if video.labels else None
-        videos.append(clips.Video(video.name, start, length, labels))
+        videos.append(clips.Video(video.name, start, length, labels, Origin(video.name, video.source)))
         start += length
     description = f"videos in {printable(folder.resolve().name)}"
     train, test = videos[: counts[0]], videos[counts[0] :]
@@ -44,6 +44,15 @@ def load(config) -> Dataset:
     if moved:
         return movement.dataset(moved, train, test, sources[: counts[0]], config, **more)
     return clips.dataset(frames, train, test, config, **more)
+
+
+def test_videos(config) -> list[video_layout.Found]:
+    """The test videos, of which nothing is decoded.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return video_layout.find(_folder(config), config.layout, config.foreground).test
 
 
 def files(config) -> dict[str, str]:
