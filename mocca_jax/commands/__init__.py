@@ -15,7 +15,7 @@ import mocca_jax
 COMMANDS = {
     "train": "make a detector of a folder of good pictures, or run a config by its name",
     "predict": "decide about new pictures or films with a finished run",
-    "watch": "tell what is unusual before a running camera as soon as it is known",
+    "watch": "tell what is unusual before a running camera, or sort pictures that come into a folder",
     "serve": "answer over HTTP with a finished run",
     "export": "write a finished run as one file that runs without mocca_jax",
     "report": "write the page of a finished run anew",

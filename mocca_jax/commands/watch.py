@@ -1,8 +1,9 @@
-"""Command: unusual movement before a running camera, told as soon as it is known.
+"""Command: what is unusual before a running camera, or in pictures that are put into a folder, as soon as it is known.
 
     mocca watch runs/yard rtsp://10.0.0.7/one --output=events.jsonl
     mocca watch runs/yard frames/
     mocca watch runs/yard film.mp4
+    mocca watch runs/my_parts in/ --ok=good/ --bad=bad/ --output=judged.jsonl
 
 What is watched is an address that OpenCV opens (rtsp://, http://, ...), the number of a camera such as 0, a folder into
 which pictures are put, or a film file. The run is one on movement (`mocca train video`).
@@ -23,8 +24,12 @@ Where no frame comes for --patience seconds, that is told and waited for; what e
 2, 4 .. 60 seconds. With --once the end is the end; of a folder, when no file has come for --patience seconds. What is
 unusual then is told to its end, as after Ctrl-C or SIGTERM.
 
-The exit code is 0 at the end (of films, or with --once), 130 after Ctrl-C, 143 after SIGTERM, 1 when nothing could be
-watched.
+A run on pictures takes a folder: a line of JSON for each (path, fingerprint, score, p_value, anomalous, regions;
+or path and error), which is then moved to --ok or --bad, those that cannot be read to --unreadable; without these they
+stay. Nothing is overwritten. What --output holds from before is not judged again, so a restart does nothing twice.
+
+The exit code is 0 at the end (of films, or with --once), 3 when pictures could not be read until then, 130 after
+Ctrl-C, 143 after SIGTERM, 1 when nothing could be watched.
 """
 
 import json
@@ -41,6 +46,7 @@ from typing import Any
 
 from absl import logging
 
+from mocca_jax.commands import sorting
 from mocca_jax.commands.arguments import add_place, begin, parser, place, plain_errors
 from mocca_jax.console import progress
 from mocca_jax.data import cache, footage, live
@@ -53,15 +59,18 @@ from mocca_jax.scoring.moments import Moment
 from mocca_jax.training import interrupts, parallel
 
 Say = Callable[[dict[str, Any]], None]
+SOME_UNREADABLE = 3
 AT = ("start", "end", "peak")  # frames of an event
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
-    add_place(takes, "run", "workdir of a finished run on movement, or its detector.npz", type=Path)
+    add_place(takes, "run", "workdir of a finished run on movement or on pictures, or its detector.npz", type=Path)
     add_place(takes, "source", "film file, folder, number of a camera, or address")
     takes.add_argument("--output", type=Path, help="a file that gets the lines of JSON too, at its end")
+    for name, which in (("ok", "good"), ("bad", "anomalous"), ("unreadable", "unreadable")):
+        takes.add_argument(f"--{name}", type=Path, help=f"a folder that {which} pictures are moved to")
     takes.add_argument("--alpha", type=float, help="share of good stretches that may be flagged (default: the run's)")
     takes.add_argument("--once", action="store_true", help="the first end of the source is the end")
     takes.add_argument("--patience", type=float, default=10.0, help="seconds without a frame until that is told")
@@ -77,9 +86,21 @@ def main(arguments: list[str] | None = None) -> None:
         parallel.configure(0, str(cache.root() / "xla"))
         detector = Detector.load(run, alpha=options.alpha)
         settings = Settings(options.patience, options.once, options.every, detector.inputs.depth)
-        source, say = live.opened(given, settings), saying(options.output)
-        watch(detector, source, settings, say, lambda: stop.signum is not None)
-    sys.exit(128 + stop.signum if stop.signum else 0)
+        source, code = live.opened(given, settings), 0
+        places = sorting.Places(options.ok, options.bad, options.unreadable, options.output)
+        of_pictures = not detector.inputs.has_frames or options.ok or options.bad or options.unreadable
+        if of_pictures and not isinstance(source, live.Folder):
+            raise UserError(f"a run on pictures watches a folder; {source.name} is none")
+        say = saying(options.output)
+        if of_pictures:
+            counts = sorting.sort(detector, source, places, say, lambda: stop.signum is not None)
+            logging.info(
+                "%d judged, %d of them anomalous, %d unreadable", counts.judged, counts.anomalous, counts.unreadable
+            )
+            code = SOME_UNREADABLE if counts.unreadable else 0
+        else:
+            watch(detector, source, settings, say, lambda: stop.signum is not None)
+    sys.exit(128 + stop.signum if stop.signum else code)
 
 
 def saying(output: Path | None) -> Say:

@@ -5,6 +5,7 @@ A source yields `Arrived`, and None where nothing has come for a while: the next
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from mocca_jax.data import footage
 
@@ -38,10 +39,11 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A frame, and when it came."""
+    """A frame, and when it came; `path`: of its file, None where it is not one of its own."""
 
     frame: footage.Frame
     stamp: Stamp
+    path: Path | None = None
 
 
 def thinned(arriving: Iterable[Arrived | None], every: int) -> Iterator[Arrived | None]:

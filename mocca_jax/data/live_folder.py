@@ -48,7 +48,8 @@ class Folder:
     dropped = 0
 
     def __init__(self, path: Path, settings: Settings):
-        self.name, self._path, self._settings = printable(path), path, settings
+        self.name, self.path, self._settings = printable(path), path, settings
+        self.on_fault: Callable[[Path, str], None] = _told  # of a file that cannot be read, and why
         self.waiting = 0  # files that are not taken yet
         self._endings = decoder.suffixes()
         self._taken: dict[str, int] = {}  # of files that are still there, when they were written
@@ -66,7 +67,7 @@ class Folder:
     def _tell_others(self) -> None:
         """Films and folders in it, which are not watched."""
         try:
-            with os.scandir(self._path) as entries:
+            with os.scandir(self.path) as entries:
                 others = sorted(e.name for e in entries if e.is_dir() or films.is_film(Path(e.name)))
         except OSError:
             return  # told by the first look
@@ -106,14 +107,14 @@ class Folder:
             if seen is not earlier.get(name):
                 return
             try:
-                picture = incoming.decoded(self._path / name, self._settings.depth)
+                picture = incoming.decoded(self.path / name, self._settings.depth)
             except UserError as error:
                 if now - seen.since < SETTLES:
                     return
-                logging.warning("%s; it is left out", error)
+                self.on_fault(self.path / name, str(error))
                 self._taken[name], self._broken = seen.written, True
                 continue
-            if _same(seen, _facts(self._path / name, now)) is not seen:
+            if _same(seen, _facts(self.path / name, now)) is not seen:
                 return
             yield self._arrived(name, seen, picture)
 
@@ -125,13 +126,13 @@ class Folder:
         self._taken[name], self._before = seen.written, natural(Path(name))
         self._known.discard(name)
         self._number, self._broken, self._size = self._number + 1, False, picture.size
-        return Arrived(footage.Frame(picture, None, begins), stamp)
+        return Arrived(footage.Frame(picture, None, begins), stamp, self.path / name)
 
     def _listed(self) -> dict[str, _Seen] | None:
         """The files whose names end as those of pictures do; None where the folder cannot be looked into."""
         found, now = {}, time.monotonic()
         try:
-            with os.scandir(self._path) as entries:
+            with os.scandir(self.path) as entries:
                 for entry in entries:
                     if not entry.name.startswith(".") and Path(entry.name).suffix.lower() in self._endings:
                         facts = _facts(Path(entry), now)
@@ -144,6 +145,10 @@ class Folder:
             return None
         self._lasted = time.monotonic() - now
         return found
+
+
+def _told(path: Path, reason: str) -> None:
+    logging.warning("%s; it is left out", reason)
 
 
 def _facts(path: Path, now: float) -> _Seen | None:
