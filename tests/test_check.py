@@ -599,7 +599,7 @@ def test_labels_of_some_videos_alone_are_a_problem_and_of_none_a_note(tmp_path):
     expect(tmp_path, "1 test video(s) without labels, beside others", "  Test/Test002", problems=1)
 
 
-@pytest.mark.parametrize("count, problems, notes", [(20, 1, 0), (64, 0, 1)])
+@pytest.mark.parametrize("count, problems, notes", [(20, 1, 0), (100, 0, 1)])
 def test_a_lone_training_video_is_told(tmp_path, count, problems, notes):
     film(tmp_path / "a.avi", count)
     expect(tmp_path, "1 training video is alone", f"a.avi: {count} frames", problems=problems, notes=notes)

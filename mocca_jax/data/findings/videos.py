@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mocca_jax.data import cameras, clips, decoder, footage, video_layout
+from mocca_jax.data import cameras, decoder, footage, movement, video_layout
 from mocca_jax.data.findings import Finding, order, unused
 from mocca_jax.data.listing import printable
 from mocca_jax.data.spread import Spread
@@ -168,7 +168,7 @@ def find(
             [text for of in every for text in of.header],
         ),
         *unused(found.unused, lambda path: printable(path.relative_to(folder).as_posix())),
-        *_number(train, clip),
+        *_number(train),
         Finding(
             f"video(s) are shorter than a clip of {clip} frames",
             "Remove them, or train with a smaller clip_length.",
@@ -192,8 +192,8 @@ def find(
     ]
 
 
-def _number(train: Sequence[VideoLook], clip: int) -> list[Finding]:
-    least = clips.LEAST_PARTS * clip
+def _number(train: Sequence[VideoLook]) -> list[Finding]:
+    least = movement.PARTS * movement.LEAST
     lone = [of.name for of in train if len(train) == 1]
     names = [f"{name}: {train[0].frames} frames" for name in lone]
     enough = bool(lone) and train[0].frames >= least
@@ -201,12 +201,12 @@ def _number(train: Sequence[VideoLook], clip: int) -> list[Finding]:
         Finding("training set is empty", "Add normal videos to train on.", [] if train else ["no video is in it"]),
         Finding(
             "training video is alone",
-            f"Add another: the threshold takes one that is not trained on, or {least} frames to cut an end off.",
+            f"Add another: alone it takes {least} frames, to be cut into parts that are compared with each other.",
             [] if enough else names,
         ),
         Finding(
             "training video is alone",
-            "Its end is held out for the threshold; another video would say more about another day.",
+            "It is cut into parts that are compared with each other; other videos would say more about other days.",
             names if enough else [],
             note=True,
         ),
