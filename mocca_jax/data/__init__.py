@@ -9,6 +9,7 @@ config fields of its own in `config.DATA_FIELDS`.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 
 import jax
@@ -108,6 +109,16 @@ def files(config) -> dict[str, str]:
     """
     found = getattr(_module(config), "files", None)
     return found(config) if found else {}
+
+
+def folder(config) -> Path | None:
+    """Where the files are that `Dataset.files` names; None of data sets that say nothing of it.
+
+    Raises:
+        UserError: no folder is configured, or it is not there.
+    """
+    found = getattr(_module(config), "where", None)
+    return found(config) if found else None
 
 
 def load(config) -> Dataset:

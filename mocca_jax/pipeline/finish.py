@@ -18,7 +18,7 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
+from mocca_jax.scoring import causes, evaluate, fitting, fitting_motion, localize, maps, rounding
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
 
@@ -48,7 +48,7 @@ def finish(run: Ended) -> dict[str, Any]:
     began = time.monotonic()
     scores, scale, tied, program = _normals(run)
     normals = decision.normals(scores.get("heldout"), dataset.heldout)
-    content = _content(run, normals, scale, tied)
+    content = _content(run, normals, scale, tied, scores.get("heldout"))
     if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
         (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
         bundle.save(run.workdir / bundle.FILE, content)
@@ -188,7 +188,13 @@ def _write_scores(run: Ended, name: str, found: evaluate.Scores, normals, larges
     results.write_scores(run.workdir / results.SCORES[name], split, found, normals, largest, tied)
 
 
-def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied: dict[str, float]) -> bundle.Content:
+def _content(
+    run: Ended,
+    normals: np.ndarray | None,
+    scale: evaluate.Scale,
+    tied: dict[str, float],
+    unseen: evaluate.Scores | None,
+) -> bundle.Content:
     """What decides by the score."""
     fitted = run.dataset.train.pictures or run.dataset.train
     return bundle.Content(
@@ -202,6 +208,7 @@ def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
+        known=causes.Known.of_run(unseen, run.trained.state, run.dataset),
     )
 
 
