@@ -11,13 +11,15 @@ from PIL import Image
 from scipy import linalg
 
 from mocca_jax import Detector
+from mocca_jax.commands import predict
 from mocca_jax.errors import UserError
 from mocca_jax.method import places, shares
-from mocca_jax.outputs import bundle
+from mocca_jax.outputs import bundle, predictions
 from mocca_jax.scoring import causes, explain, placed
 from mocca_jax.scoring.causes import Cause, Known
 from mocca_jax.scoring.regions import Region
-from tests.runs import pictures
+from mocca_jax.training import parallel
+from tests.runs import pictures, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +215,29 @@ def test_a_region_is_told_in_plain_words(detector, washers):
     ):
         assert word in found.sentences[1]
     assert len(found.sentences) == 1 + len(found.causes)
+
+
+def test_predict_says_why_on_request(untrained, washers, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(parallel, "configure", lambda *chosen: None)
+    inputs = [str(washers / name) for name in ("test/square/0.png", "test/good/0.png")]
+    predict.predict(untrained, inputs, tmp_path / "out", explained=True)
+    flagged, good = (next(row for row in predictions.Rows(tmp_path / "out") if row["path"] == name) for name in inputs)
+    assert good["explanation"] is None and flagged["explanation"]["regions"][0]["nearest"]["name"].startswith("train/")
+    table = rows_of(tmp_path / "out" / predictions.TABLE)
+    assert {row["path"]: row["explanation"] for row in table} == {
+        inputs[0]: " ".join(flagged["explanation"]["sentences"]),
+        inputs[1]: "",
+    }
+    with pytest.raises(UserError, match="explain"):
+        predict.predict(untrained, inputs, tmp_path / "out")
+    with pytest.raises(SystemExit) as ended:
+        predict.main([str(untrained), *inputs, "--explain"])
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0 and [line.strip() for line in lines[2:]][:2] == flagged["explanation"]["sentences"][:2]
+    predict.predict(untrained, inputs, tmp_path / "plain")
+    assert all("explanation" not in row for row in predictions.Rows(tmp_path / "plain"))
+
+
+def test_predict_explains_no_videos(finished, tmp_path):
+    with pytest.raises(UserError, match="this run is one on videos"):
+        predict.predict(finished / "clip", ["film.mp4"], tmp_path / "out", explained=True)

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.scoring.evaluate import Findings
+from mocca_jax.scoring.explain import Explanation
 
 ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
 PROGRESS = ".progress.json"
@@ -61,11 +62,12 @@ def picture_name(path: Path, number: int | None = None) -> str:
 class Rows:
     """The lines of `predictions.jsonl`. What was added since the last `keep` is gone after an interruption.
 
-    `done`: by the name of each path that has its rows, the fingerprint of the content that they are of.
+    `done`: by the name of each path that has its rows, the fingerprint of the content that they are of; `explained`:
+    rows of pictures have an `explanation`, None of those that are not anomalous.
     """
 
-    def __init__(self, output: Path):
-        self.output = output
+    def __init__(self, output: Path, explained: bool = False):
+        self.output, self.explained = output, explained
         self.done: dict[str, str | None] = {}
         self._new: list[dict[str, Any]] = []
         self._bytes = 0
@@ -112,6 +114,14 @@ class Rows:
                 }
             )
 
+    def add_explanations(self, count: int, which: Sequence[int], of: Sequence[Explanation]) -> None:
+        """Of those numbered `which` among the last `count` rows that were added; the others have none."""
+        last = self._new[len(self._new) - count :]
+        for row in last:
+            row["explanation"] = None
+        for n, explanation in zip(which, of, strict=True):
+            last[n]["explanation"] = explanation.as_dict()
+
     def drop(self, path: Path) -> None:
         """Forgets the rows of a path that were added since the last `keep`."""
         self._new = [row for row in self._new if row["path"] != printable(path)]
@@ -152,6 +162,8 @@ class Rows:
             writer = csv.writer(file)
             for row in self:
                 layers = row.pop("layers")
+                if "explanation" in row:
+                    row["explanation"] = " ".join(row["explanation"]["sentences"]) if row["explanation"] else None
                 if not decisions:
                     writer.writerow([*row, *layers])
                 writer.writerow(["" if v is None else v for v in (*row.values(), *layers.values())])

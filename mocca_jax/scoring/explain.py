@@ -68,7 +68,7 @@ def of_picture(detector: Any, picture: Any) -> Explanation:
     """
     check(detector)
     seen = [detector.see(picture)]
-    return of_pictures(detector, seen, detector.of_seen(seen))[0]
+    return of_pictures(detector, seen, detector.of_seen(seen), (0,))[0]
 
 
 def check(detector: Any) -> None:
@@ -79,10 +79,10 @@ def check(detector: Any) -> None:
         )
 
 
-def of_pictures(detector: Any, seen: list[Seen], found: Findings) -> list[Explanation]:
-    """Of pictures that `Detector.see` made, and what the detector says of them."""
+def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequence[int]) -> list[Explanation]:
+    """Of those numbered `which` among pictures that `Detector.see` made, and of which it has `found` this."""
     explained = []
-    for n, picture in enumerate(seen):
+    for n, picture in ((n, seen[n]) for n in which):
         located: tuple[Cause, ...] = ()
         if detector.map_scale is not None:
             (drawn,) = detector.maps_of([picture.pixels])
