@@ -1,5 +1,6 @@
 """Why a picture is flagged: the place, the shares of layers, the nearest good picture, and the words."""
 
+import html
 import itertools
 import json
 import shutil
@@ -13,8 +14,11 @@ from scipy import linalg
 from mocca_jax import Detector
 from mocca_jax.commands import predict
 from mocca_jax.errors import UserError
+from mocca_jax.files import whole
 from mocca_jax.method import places, shares
-from mocca_jax.outputs import bundle, predictions
+from mocca_jax.outputs import bundle, predictions, results
+from mocca_jax.report import overlays, reasons
+from mocca_jax.report import page as report
 from mocca_jax.scoring import causes, explain, placed
 from mocca_jax.scoring.causes import Cause, Known
 from mocca_jax.scoring.regions import Region
@@ -209,7 +213,7 @@ def test_a_region_is_told_in_plain_words(detector, washers):
     left, top, width, height = found.causes[0].region.box
     assert found.sentences[1].startswith(f"Region 1 ({width}x{height} pixels at {left},{top}; ")
     for word in (
-        "in deviations from what is usual at this place",
+        "in deviations above what is usual at this place (good pictures: 0 +- 1",
         "(layer",
         "The nearest good picture there is train/",
     ):
@@ -241,3 +245,44 @@ def test_predict_says_why_on_request(untrained, washers, tmp_path, capsys, monke
 def test_predict_explains_no_videos(finished, tmp_path):
     with pytest.raises(UserError, match="this run is one on videos"):
         predict.predict(finished / "clip", ["film.mp4"], tmp_path / "out", explained=True)
+
+
+def test_the_report_says_why_the_most_anomalous_pictures_are_flagged(untrained, washers):
+    told = whole.read_json(untrained / reasons.FILE)["pictures"]
+    rows = {row["sample"]: float(row["score"]) for row in rows_of(untrained / results.SCORES["test"])}
+    scores = [rows[of["sample"]] for of in told]
+    detector = Detector.load(untrained)
+    assert scores == sorted(scores, reverse=True) and min(scores) > detector.threshold
+    assert scores[0] == max(rows.values()) and len(told) >= 4
+    again = detector.explain(washers / told[0]["sample"]).as_dict()["regions"][0]
+    first = told[0]["regions"][0]
+    assert first["place"] == again["place"] and first["nearest"] == again["nearest"]
+    assert first["value"] == pytest.approx(again["value"], rel=1e-3)
+    page = (untrained / report.FILE).read_text()
+    assert "<h2>Why the most anomalous pictures are flagged</h2>" in page
+    assert all(html.escape(sentence) in page for sentence in told[0]["sentences"])
+    for of in told:
+        with Image.open(untrained / reasons.FOLDER / of["picture"]) as picture:
+            assert picture.size[0] > 2 * overlays.PAIRED
+
+
+def test_a_run_without_explanations_has_no_such_section(tmp_path):
+    assert reasons.section(tmp_path) == []
+    whole.write_json(tmp_path / reasons.FILE, {"pictures": []})
+    assert reasons.section(tmp_path) == []
+    told = {"sample": "test/<a>.png", "picture": "gone.png", "sentences": ["1 < 2"]}
+    whole.write_json(tmp_path / reasons.FILE, {"pictures": [told]})
+    body = "".join(reasons.section(tmp_path))
+    assert "test/&lt;a&gt;.png" in body and "<li>1 &lt; 2</li>" in body and "<img" not in body
+
+
+@pytest.mark.parametrize("box", [(0, 0, 5, 5), (30, 20, 8, 30), (0, 0, 80, 60), (70, 50, 10, 10)])
+def test_a_pair_shows_the_region_in_both_pictures(tmp_path, box):
+    left, top, width, height = box
+    picture = np.full((60, 80, 3), 255, np.uint8)
+    bad = picture.copy()
+    bad[top : top + height, left : left + width] = (0, 200, 0)
+    overlays.pair(tmp_path / "pair.png", bad, picture, Region(box, 1, 1.0, 1.0, 1.0, box))
+    with Image.open(tmp_path / "pair.png") as image:
+        green = (np.asarray(image).astype(int) @ [-1, 1, -1]) > 100
+        assert green[:, : image.width // 2].any() and not green[:, image.width // 2 :].any()

@@ -16,6 +16,7 @@ from mocca_jax import config as configs
 from mocca_jax.data import Dataset, Split
 from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
+from mocca_jax.pipeline import reasons
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import causes, evaluate, fitting, fitting_motion, localize, maps, rounding
@@ -61,12 +62,16 @@ def finish(run: Ended) -> dict[str, Any]:
         tied[decision.MAP] = localized.result["rounding"]
     found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
     by = found["decision"]["by"]
-    bundle.save(run.workdir / bundle.FILE, _with_maps(content, localized, by, tied))
+    content = _with_maps(content, localized, by, tied)
+    bundle.save(run.workdir / bundle.FILE, content)
     decisive = scores["test"].combined if "test" in scores else None
     if by == decision.MAP:
         decisive = localized.largest.get("test")
     if localized.result:
         parts.make("overlays", partial(_draw, run, localized, decisive, by), None)
+        if isinstance(run.fitted, fitting.Fitted) and decisive is not None:
+            of_test = (dataset, content, localized, scores["test"], decisive)
+            parts.make("explanations", partial(reasons.write, run.workdir, *of_test), None)
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
     elif "test" in scores:
         parts.make("examples", partial(_write_examples, run, scores["test"].combined), None)

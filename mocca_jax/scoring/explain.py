@@ -133,8 +133,8 @@ def _region(called: str, cause: Cause, steps: dict[str, float], good: tuple[floa
     counted = sorted((part for part in cause.parts if part.counts), key=lambda part: -part.value)
     each = ", ".join(f"{part.value:.1f}" for part in counted)
     summed = f", the sum of {len(counted)} measures ({each}), each" if len(counted) > 1 else ","
-    said += f": {cause.value:.1f}{summed} in deviations from what is usual at this place"
-    said += f"; good pictures reach {good[1]:.3g} at most, anywhere." if good else "."
+    said += f": {cause.value:.1f}{summed} in deviations above what is usual at this place (good pictures: 0 +- 1"
+    said += f", {'their sum ' if len(counted) > 1 else ''}at most {good[1]:.3g} anywhere)." if good else ")."
     if (first := counted[0]).value > 0:
         usual = f"{first.usual:.3g} +- {first.deviation:.2g} is usual"
         said += f" Most of it: {MEASURES[first.name]}, by {first.distance:.3g} where {usual}, {_layers(first, steps)}."
@@ -148,8 +148,8 @@ def _layers(part: Part, steps: dict[str, float]) -> str:
     while order and total < MOST_OF:
         named.append(order.pop(0))
         total += part.layers[named[-1]]
-    if not order:
-        return "in all layers"
+    if not order and len(named) > 1:
+        return f"in all its layers ({', '.join(f'{name[5:]}: {part.layers[name]:.0%}' for name in named)})"
     numbers = sorted(int(name.removeprefix("layer")) for name in named)
     whose = f"{'layer' if len(numbers) == 1 else 'layers'} {_and([str(number) for number in numbers])}: {total:.0%}"
     if len(set(steps.values())) == 1:
