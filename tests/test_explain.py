@@ -125,6 +125,8 @@ def test_the_parts_that_count_add_up_and_their_layers_share_all_of_them(detector
                     assert part.value == pytest.approx((part.distance - part.usual) / part.deviation, rel=1e-4)
                     assert part.place == cause.place
         json.dumps(found.as_dict(), allow_nan=False)
+        with_files, without = (found.as_dict(files)["regions"][0]["nearest"] for files in (True, False))
+        assert with_files == without | {"file": str(washers / without["name"])}
 
 
 def test_an_unchanged_training_picture_is_nearest_to_itself(detector, washers):

@@ -163,7 +163,7 @@ def pair(path: Path, picture: np.ndarray, good: np.ndarray, region: Region) -> N
     ]
     page = Image.new("RGB", (3 * GAP + 2 * PAIRED, PAIRED + ROW + GAP), "white")
     pen = ImageDraw.Draw(page)
-    for n, (pixels, said) in enumerate(((picture, "this picture"), (good, "a good picture"))):
+    for n, (pixels, said) in enumerate(((picture, "this picture"), (good, "nearest good picture there"))):
         cut = Image.fromarray(pixels[first[1] : first[1] + side, first[0] : first[0] + side])
         scale = PAIRED / max(cut.size)
         at = GAP + n * (PAIRED + GAP)

@@ -119,13 +119,13 @@ class Cause:
     parts: tuple[Part, ...] = ()
     nearest: Good | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+    def as_dict(self, files: bool = True) -> dict[str, Any]:
+        """Plain values, for JSON; with or without the path of the good picture's file."""
         told: dict[str, Any] = {"region": self.region.as_dict(), "at": list(self.at)}
         if self.value is not None:
             told |= {"value": self.value, "place": list(self.place), "grid": list(self.grid)}
             told["parts"] = {part.name: asdict(part) for part in self.parts}
-            told["nearest"] = vars(self.nearest)
+            told["nearest"] = {name: of for name, of in vars(self.nearest).items() if files or name != "file"}
         return told
 
 

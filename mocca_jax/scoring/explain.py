@@ -49,14 +49,18 @@ class Explanation:
     causes: tuple[Cause, ...]
     sentences: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: what stands beside score, p-value and decision."""
+    def as_dict(self, files: bool = True) -> dict[str, Any]:
+        """Plain values, for JSON: what stands beside score, p-value and decision.
+
+        Args:
+            files: with the paths of good pictures, which nobody else should know of this machine.
+        """
         return {
             "sentences": list(self.sentences),
             "threshold": self.threshold,
             "good": None if self.good is None else {"median": self.good[0], "largest": self.good[1]},
             "layers": {name: {"value": value, "good": usual} for name, (value, usual) in self.layers.items()},
-            "regions": [cause.as_dict() for cause in self.causes],
+            "regions": [cause.as_dict(files) for cause in self.causes],
         }
 
 
@@ -136,8 +140,9 @@ def _region(called: str, cause: Cause, steps: dict[str, float], good: tuple[floa
     said += f": {cause.value:.1f}{summed} in deviations above what is usual at this place (good pictures: 0 +- 1"
     said += f", {'their sum ' if len(counted) > 1 else ''}at most {good[1]:.3g} anywhere)." if good else ")."
     if (first := counted[0]).value > 0:
+        largest = "The largest of them:" if len(counted) > 1 else "Here"
         usual = f"{first.usual:.3g} +- {first.deviation:.2g} is usual"
-        said += f" Most of it: {MEASURES[first.name]}, by {first.distance:.3g} where {usual}, {_layers(first, steps)}."
+        said += f" {largest} {MEASURES[first.name]}, by {first.distance:.3g} where {usual}, {_layers(first, steps)}."
     return f"{said} {_nearest(cause)}"
 
 
@@ -149,7 +154,8 @@ def _layers(part: Part, steps: dict[str, float]) -> str:
         named.append(order.pop(0))
         total += part.layers[named[-1]]
     if not order and len(named) > 1:
-        return f"in all its layers ({', '.join(f'{name[5:]}: {part.layers[name]:.0%}' for name in named)})"
+        each = [f"{name.removeprefix('layer')} ({part.layers[name]:.0%})" for name in named]
+        return f"in layers {_and(each)}"
     numbers = sorted(int(name.removeprefix("layer")) for name in named)
     whose = f"{'layer' if len(numbers) == 1 else 'layers'} {_and([str(number) for number in numbers])}: {total:.0%}"
     if len(set(steps.values())) == 1:
