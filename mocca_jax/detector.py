@@ -26,7 +26,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle
 from mocca_jax.pipeline import given
-from mocca_jax.scoring import evaluate, maps, moments, regions
+from mocca_jax.scoring import causes, evaluate, explain, maps, moments, regions
 from mocca_jax.scoring.conventions import OutlierConventions, check
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
@@ -53,6 +53,7 @@ class Detector(OutlierConventions):
         self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
         self._decide(by, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
+        self.explainer = causes.Explainer(self.scorer, content.known)
         self._maps = self._map_method() if self.map_scale else None
 
     @classmethod
@@ -181,6 +182,10 @@ class Detector(OutlierConventions):
         if not parts:
             raise UserError("no pictures were given")
         return evaluate.all_findings(parts)
+
+    def explain(self, picture: Any) -> explain.Explanation:
+        """Why one picture has its score, in numbers and words; raises UserError as `score`, and of videos."""
+        return explain.of_picture(self, picture)
 
     def of_seen(self, pictures: list[Seen]) -> Findings:
         """As `examine`, of pictures that `see` made, all at once."""

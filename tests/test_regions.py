@@ -1,9 +1,14 @@
 """Where pictures are anomalous: regions in pixels of the picture as it came."""
 
+import csv
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mocca_jax import Detector
+from mocca_jax.commands import predict
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.method import metrics
 from mocca_jax.scoring import regions
@@ -80,3 +85,20 @@ def test_region_recall_counts_peaks_that_point_at_regions():
     assert metrics.region_recall([values, good], masks, false=0.0) == 0.5
     everywhere = np.ones((50, 50)) + values  # one region over all has one peak
     assert metrics.region_recall([np.where(everywhere > 1, everywhere, 1)] * 2, [mask, mask], false=0) == 0.5
+
+
+def test_predict_writes_a_line_for_each_region(untrained, tmp_path):
+    good = Detector.load(untrained).samples[0]
+    bad = np.random.default_rng(0).integers(0, 255, good.shape).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    for name, pixels in (("bad", bad), ("good", good)):
+        Image.fromarray(pixels).save(tmp_path / f"in/{name}.png")
+    assert predict.predict(untrained, [str(tmp_path / "in")], tmp_path / "out") == (2, 1, 0)
+    rows = list(csv.DictReader((tmp_path / "out/regions.csv").open()))
+    assert rows and all(row["path"].endswith("bad.png") for row in rows)
+    assert [row["region"] for row in rows] == [str(n + 1) for n in range(len(rows))]
+    told = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [len(row["regions"]) for row in told] == [len(rows), 0]
+    assert told[0]["regions"][0]["box"] == [int(rows[0][side]) for side in ("left", "top", "width", "height")]
+    table = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert [row["regions"] for row in table] == [str(len(rows)), "0"]

@@ -11,18 +11,22 @@ one file; any other is a folder with
 
 - `predictions.jsonl`: one line per picture or frame: path, frame (of a video), seconds (since its first frame, where
   the video tells), score, p_value, anomalous, fingerprint (of what the file holds), layers; of a run on videos also
-  begins (nothing came directly before the frame) and box (left, top, width, height of the unusual place).
+  begins (nothing came directly before the frame) and box (left, top, width, height of the unusual place); of one on
+  pictures with maps also regions.
 - `predictions.csv`: the same as a table, written when all is done.
 - `events.csv`, of a run on videos: anomalous frames that belong together, the most anomalous event of all videos
   first, with its first, last and highest frame, their seconds, score, p-value, the part of the score that was largest
   and the box; written when all is done.
+- `regions.csv`, of a run on pictures with maps: where anomalous pictures are so, the weightiest region of each first:
+  box, area, and peak and mean of the map, in pixels of the picture as it came.
 - `unreadable.txt`: files that were not judged, and why; only where there are such.
 - `overlays/`: with --overlays=flagged or --overlays=all, each picture beside its anomaly map.
 
 Larger scores are more anomalous. `p_value` is the share of normal pictures at least as anomalous, `anomalous` says
-whether it is at most alpha; both are empty where the run held no normal picture out. With a folder as the output,
-the same command again goes on where it was stopped, tries unreadable files anew, and judges files anew that hold
-something else than before.
+whether it is at most alpha; both are empty where the run held no normal picture out. With --explain the rows of
+anomalous pictures also say why: at which place, by which part of the score, beside which good picture. With a folder
+as the output, the same command again goes on where it was stopped, tries unreadable files anew, and judges files anew
+that hold something else than before.
 
 The exit code is 0 when everything was judged, 3 when some files were not, 1 when nothing could be done.
 """
@@ -50,6 +54,7 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import events
 from mocca_jax.outputs.predictions import EVENTS, SETTINGS, TABLE, UNREADABLE, Rows, claim, picture_name
 from mocca_jax.report import overlays
+from mocca_jax.scoring import explain
 from mocca_jax.training import parallel
 
 OVERLAYS = "overlays"
@@ -68,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     takes.add_argument("--alpha", type=float, help="share of good pictures that may be flagged (default: the run's)")
     add_by(takes)
     takes.add_argument("--overlays", choices=("none", "flagged", "all"), default="none", help="which are drawn")
+    takes.add_argument("--explain", action="store_true", help="say why pictures are anomalous")
     options = begin(takes, arguments)
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
@@ -87,7 +93,9 @@ def _told(run: Path, inputs: list[str], options: argparse.Namespace) -> int:
         raise UserError(f"--output={wanted} exists; name a new file, or remove it")
     with tempfile.TemporaryDirectory(prefix="mocca-predict-") as temporary:
         folder = Path(temporary) / "out" if as_file else wanted
-        done, flagged, failed = predict(run, inputs, folder, options.alpha, options.overlays, options.by)
+        done, flagged, failed = predict(
+            run, inputs, folder, options.alpha, options.overlays, options.by, options.explain
+        )
         rows = Rows(folder)
         found = list(rows.events()) if (folder / EVENTS).exists() else None
         if wanted is None:
@@ -118,6 +126,7 @@ def _printed(rows: Rows) -> Iterator[str]:
         p_value = "" if row["p_value"] is None else f"{row['p_value']:.3g}"
         frame = "" if row["frame"] is None else f" frame {row['frame']}"
         yield f"{row['score']:>10.4g}  {p_value:>8}  {said[row['anomalous']]:9}  {row['path']}{frame}"
+        yield from (f"{'':12}{sentence}" for sentence in (row.get("explanation") or {}).get("sentences", ()))
 
 
 def _printed_events(found: list[events.Event]) -> Iterator[str]:
@@ -127,7 +136,13 @@ def _printed_events(found: list[events.Event]) -> Iterator[str]:
 
 
 def predict(
-    run: Path, inputs: list[str], output: Path, alpha: float | None = None, drawn: str = "none", by: str | None = None
+    run: Path,
+    inputs: list[str],
+    output: Path,
+    alpha: float | None = None,
+    drawn: str = "none",
+    by: str | None = None,
+    explained: bool = False,
 ) -> tuple[int, int | None, int]:
     """Scores what is in `inputs` into the folder `output`; see the module's docstring.
 
@@ -138,6 +153,7 @@ def predict(
         alpha: share of good pictures that may be flagged; None: the run's.
         by: what decides, "score" or "map"; None: as the run chose; see `Detector.load`.
         drawn: overlays, "none", "flagged" or "all".
+        explained: rows of anomalous pictures say why.
 
     Returns:
         How many pictures or frames have a score, how many of them are anomalous (None: the run held no normal
@@ -149,10 +165,12 @@ def predict(
     detector = Detector.load(run, by, alpha)
     if drawn != "none" and (detector.map_scale is None or detector.inputs.has_frames):
         raise UserError(f"{run} made no anomaly maps: leave --overlays out")
+    if explained:
+        explain.check(detector)
     found = sources.find(inputs, clips=detector.inputs.has_frames, output=output)
     settings = {"run": detector.digest, "data": detector.content.data, "alpha": detector.alpha, "by": detector.by}
-    claim(output, settings | {"overlays": drawn})
-    rows = Rows(output)
+    claim(output, settings | {"overlays": drawn} | ({"explain": True} if explained else {}))
+    rows = Rows(output, explained)
     again = {printable(s.path): s for s in found.wanted if printable(s.path) in rows.done}
     rows.forget(name for name, source in again.items() if source.digest()[:FINGERPRINT] != rows.done[name])
     pending = [source for source in found.wanted if printable(source.path) not in rows.done]
@@ -172,6 +190,8 @@ def predict(
     done, flagged = rows.write_table()
     if detector.inputs.has_frames and flagged is not None:
         rows.write_events()
+    elif detector.map_scale is not None and flagged is not None:
+        rows.write_regions()
     return done, flagged, len(failures) + len(unused)
 
 
@@ -253,6 +273,9 @@ def _add(
     found = detector.of_seen(seen)
     rows.add(names, fingerprints, found, seconds)
     flagged = np.zeros(len(names), bool) if found.anomalous is None else found.anomalous
+    if rows.explained:
+        which = np.flatnonzero(flagged).tolist()
+        rows.add_explanations(len(names), which, explain.of_pictures(detector, seen, found, which))
     chosen = [n for n in range(len(names)) if drawn == "all" or (drawn == "flagged" and flagged[n])]
     if not chosen:
         return

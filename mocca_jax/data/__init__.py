@@ -9,6 +9,7 @@ config fields of its own in `config.DATA_FIELDS`.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -131,6 +132,16 @@ def test_videos(config) -> list[Any]:
     """
     found = getattr(_module(config), "test_videos", None)
     return found(config) if found else []
+
+
+def folder(config) -> Path | None:
+    """Where the files are that `Dataset.files` names; None of data sets that say nothing of it.
+
+    Raises:
+        UserError: no folder is configured, or it is not there.
+    """
+    found = getattr(_module(config), "where", None)
+    return found(config) if found else None
 
 
 def load(config) -> Dataset:

@@ -23,7 +23,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
 from mocca_jax.method import motion, normal_features, places
 from mocca_jax.outputs import results
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import causes, placed
 from mocca_jax.training import parallel
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.step import TrainState
@@ -61,6 +61,7 @@ class Content:
         by: what decides, "score" or "map", as the run chose.
         data: the fingerprint of the files that it was trained and measured on, "" where there were none.
         rounding: of the score, and of the largest value of a map, by these names: see `method/threshold.py`.
+        known: what explanations tell of good pictures; of files of earlier versions nothing.
     """
 
     config: ConfigDict
@@ -77,6 +78,7 @@ class Content:
     by: str = "score"
     data: str = ""
     rounding: dict[str, float] = field(default_factory=dict)
+    known: causes.Known = field(default_factory=causes.Known)
 
 
 def load(run: Path) -> Content:
@@ -122,6 +124,7 @@ def _content(what: Path | str, manifest: dict[str, Any], arrays: dict[str, np.nd
             by=manifest.get("by", "score"),
             data=manifest.get("data", ""),
             rounding=manifest.get("rounding", {}),
+            known=causes.Known.from_dict(manifest.get("known", {})),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -175,6 +178,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "data": content.data,
     }
     manifest |= {"rounding": content.rounding} if content.rounding else {}  # files of earlier versions have none
+    manifest |= {"known": known} if (known := content.known.as_dict()) else {}
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
 

@@ -16,10 +16,11 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.outputs import events
 from mocca_jax.scoring.evaluate import Findings
+from mocca_jax.scoring.explain import Explanation
 from mocca_jax.scoring.moments import Moment
 
 ROWS, TABLE, UNREADABLE, SETTINGS = "predictions.jsonl", "predictions.csv", "unreadable.txt", "settings.json"
-EVENTS = "events.csv"
+EVENTS, REGIONS = "events.csv", "regions.csv"
 PROGRESS = ".progress.json"
 HELD = 1000  # rows of a video that are in memory at once
 NAME, BETWEEN = 250, "+"  # bytes of a name that every file system takes; what folders in a name are told apart by
@@ -67,11 +68,12 @@ def picture_name(path: Path, number: int | None = None) -> str:
 class Rows:
     """The lines of `predictions.jsonl`. What was added since the last `keep` is gone after an interruption.
 
-    `done`: by the name of each path that has its rows, the fingerprint of the content that they are of.
+    `done`: by the name of each path that has its rows, the fingerprint of the content that they are of; `explained`:
+    rows of pictures have an `explanation`, None of those that are not anomalous.
     """
 
-    def __init__(self, output: Path):
-        self.output = output
+    def __init__(self, output: Path, explained: bool = False):
+        self.output, self.explained = output, explained
         self.done: dict[str, str | None] = {}
         self._new: list[dict[str, Any]] = []
         self._bytes, self._ahead = 0, 0  # of the file: what is kept, and what was written after it
@@ -112,6 +114,7 @@ class Rows:
         """Rows of pictures, or of frames `(path, number)`, with the fingerprints of what their files hold and, of
         frames, their seconds; written by the next `keep`."""
         for n, ((path, frame), fingerprint) in enumerate(zip(names, fingerprints, strict=True)):
+            regions = {} if found.regions is None else {"regions": [of.as_dict() for of in found.regions[n]]}
             self._new.append(
                 {
                     "path": printable(path),
@@ -121,9 +124,18 @@ class Rows:
                     "p_value": None if found.p_value is None else float(found.p_value[n]),
                     "anomalous": None if found.anomalous is None else bool(found.anomalous[n]),
                     "fingerprint": fingerprint,
+                    **regions,
                     "layers": {name: float(values[n]) for name, values in found.layers.items()},
                 }
             )
+
+    def add_explanations(self, count: int, which: Sequence[int], of: Sequence[Explanation]) -> None:
+        """Of those numbered `which` among the last `count` rows that were added; the others have none."""
+        last = self._new[len(self._new) - count :]
+        for row in last:
+            row["explanation"] = None
+        for n, explanation in zip(which, of, strict=True):
+            last[n]["explanation"] = explanation.as_dict()
 
     def add_moment(self, path: Path, fingerprint: str, moment: Moment) -> None:
         """The row of a frame of a video, with what its events are made of; written by the next `keep`."""
@@ -204,6 +216,18 @@ class Rows:
         os.replace(draft, self.output / TABLE)
         return len(decisions), None if None in decisions else sum(decisions)
 
+    def write_regions(self) -> None:
+        """Writes `regions.csv`, the regions of all pictures in their order, where rows have some."""
+        draft = self.output / f".{REGIONS}.draft"
+        with open(draft, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "frame", "region", *events.BOX, "area", "peak", "mean"])
+            for row in self:
+                for number, region in enumerate(row.get("regions", ()), 1):
+                    figures = (region[name] for name in ("area", "peak", "mean"))
+                    writer.writerow([row["path"], row["frame"], number, *region["box"], *figures])
+        os.replace(draft, self.output / REGIONS)
+
     def write_events(self) -> None:
         """Writes `events.csv`, the most anomalous of all videos first."""
         whole.write_whole(self.output / EVENTS, events.table(self.events()))
@@ -215,7 +239,11 @@ def _moment(row: dict[str, Any]) -> Moment:
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """Of a line, by column."""
+    """Of a line, by column: of regions their number, of an explanation its sentences."""
+    if "regions" in row:
+        row = row | {"regions": len(row["regions"])}
+    if "explanation" in row:
+        row = row | {"explanation": " ".join(row["explanation"]["sentences"]) if row["explanation"] else None}
     flat = {name: value for name, value in row.items() if name not in ("box", "layers")}
     box = dict(zip(events.BOX, row["box"] or [None] * len(events.BOX), strict=True)) if "box" in row else {}
     return flat | box | row["layers"]

@@ -17,10 +17,10 @@ from mocca_jax.data import Dataset, Split, flow
 from mocca_jax.files import whole
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
-from mocca_jax.pipeline import moments
+from mocca_jax.pipeline import moments, reasons
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, moving, rounding
+from mocca_jax.scoring import causes, evaluate, fitting, fitting_motion, localize, maps, moving, rounding
 from mocca_jax.scoring.moments import Box, box_of
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
@@ -51,7 +51,7 @@ def finish(run: Ended) -> dict[str, Any]:
     began, splits = time.monotonic(), _splits(dataset)
     scores, scale, tied, program = _normals(run)
     normals = decision.normals(scores.get("heldout"), dataset.heldout)
-    content = _content(run, normals, scale, tied)
+    content = _content(run, normals, scale, tied, scores.get("heldout"))
     if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
         (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
         bundle.save(run.workdir / bundle.FILE, content)
@@ -64,12 +64,16 @@ def finish(run: Ended) -> dict[str, Any]:
         tied[decision.MAP] = localized.result["rounding"]
     found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
     by = found["decision"]["by"]
-    bundle.save(run.workdir / bundle.FILE, _with_maps(content, localized, by, tied))
+    content = _with_maps(content, localized, by, tied)
+    bundle.save(run.workdir / bundle.FILE, content)
     decisive = scores["test"].combined if "test" in scores else None
     if by == decision.MAP:
         decisive = localized.largest.get("test")
     if localized.result:
         parts.make("overlays", partial(_draw, run, localized, decisive, by), None)
+        if isinstance(run.fitted, fitting.Fitted) and decisive is not None:
+            of_test = (dataset, content, localized, scores["test"], decisive)
+            parts.make("explanations", partial(reasons.write, run.workdir, *of_test), None)
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
     elif "test" in scores:
         parts.make("examples", partial(_write_examples, run, scores["test"].combined), None)
@@ -214,7 +218,13 @@ def _write_scores(run: Ended, name: str, found: evaluate.Scores, normals, larges
     results.write_scores(run.workdir / results.SCORES[name], split, found, normals, largest, tied)
 
 
-def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied: dict[str, float]) -> bundle.Content:
+def _content(
+    run: Ended,
+    normals: np.ndarray | None,
+    scale: evaluate.Scale,
+    tied: dict[str, float],
+    unseen: evaluate.Scores | None,
+) -> bundle.Content:
     """What decides by the score."""
     fitted = run.dataset.train.pictures or run.dataset.train
     return bundle.Content(
@@ -228,6 +238,7 @@ def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied
         samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
+        known=causes.Known.of_run(unseen, run.trained.state, run.dataset),
     )
 
 

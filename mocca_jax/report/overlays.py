@@ -35,6 +35,7 @@ SIDE, GAP = 360, 12  # pixels: height of the two pictures, between them and arou
 FONT, BAR = 20, 20  # pixels: a page shows 470 of 744 across, so letters there are 13 high
 ROW = FONT + 10
 INK, SMALL, MOST_BOXES = (200, 0, 160), 13, 9  # of the outlines of regions and their numbers
+PAIRED, SURROUNDINGS = 240, 2.0  # pixels of each of a pair; its side in those of the region
 OVERLAYS, MAPS = "overlays", "maps"
 
 
@@ -142,6 +143,37 @@ def draw(
         _box(pen, region, number, (right, 2 * ROW), (size[0] / columns, size[1] / rows))
     legend = _legend(min(page.width - 2 * GAP, 2 * SIDE))
     page.paste(legend, ((page.width - legend.width) // 2, 2 * ROW + SIDE + GAP))
+    page.save(path, "PNG", compress_level=1)
+
+
+def pair(path: Path, picture: np.ndarray, good: np.ndarray, region: Region) -> None:
+    """Writes a PNG: a region of a picture with its surroundings, and beside it the same place of a good picture.
+
+    Args:
+        path: where to.
+        picture, good: `[rows, columns, 3]` uint8, of one size.
+        region: in pixels of both.
+    """
+    rows, columns = picture.shape[:2]
+    left, top, width, height = region.on_map
+    side = min(max(round(SURROUNDINGS * max(width, height)), min(rows, columns) // 4), max(rows, columns))
+    first = [
+        min(max(start + (length - side) // 2, 0), max(whole - side, 0))
+        for start, length, whole in ((left, width, columns), (top, height, rows))
+    ]
+    page = Image.new("RGB", (3 * GAP + 2 * PAIRED, PAIRED + ROW + GAP), "white")
+    pen = ImageDraw.Draw(page)
+    for n, (pixels, said) in enumerate(((picture, "this picture"), (good, "nearest good picture there"))):
+        cut = Image.fromarray(pixels[first[1] : first[1] + side, first[0] : first[0] + side])
+        scale = PAIRED / max(cut.size)
+        at = GAP + n * (PAIRED + GAP)
+        _text(pen, at + PAIRED / 2, GAP / 2, said, PAIRED)
+        sides = [max(1, round(length * scale)) for length in cut.size]
+        page.paste(cut.resize(sides, Image.Resampling.BICUBIC), (at, ROW))
+        corners = [(start - away) * scale for start, away in zip((left, top), first, strict=True)]
+        corners += [corners[0] + width * scale - 1, corners[1] + height * scale - 1]
+        ends = [min(max(value, 0), sides[n % 2] - 1) + (at, ROW)[n % 2] for n, value in enumerate(corners)]
+        pen.rectangle(tuple(ends), outline=INK)
     page.save(path, "PNG", compress_level=1)
 
 

@@ -13,7 +13,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.method import metrics, motion
 from mocca_jax.outputs import results, verdict
-from mocca_jax.report import figures, moments, samples
+from mocca_jax.report import figures, moments, reasons, samples
 from mocca_jax.report.figures import Table
 from mocca_jax.scoring import moving
 from mocca_jax.training import log
@@ -102,7 +102,9 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
     body += parts.make("report: moments", partial(moments.section, run, result), [])
     body += _plots("Over time", by_name, "videos")
     body += _kinds(result)
-    body += [*pictures, *scores, *_frames(result)]
+    body += pictures
+    body += parts.make("report: explanations", partial(reasons.section, run), [])
+    body += [*scores, *_frames(result)]
     heading = "Which parts tell them apart" if result.get("statistics") else "Which layers tell them apart"
     body += _plots(heading, by_name, "layers")
     body += _plots("Training", by_name, "training")

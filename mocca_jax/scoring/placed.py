@@ -53,6 +53,11 @@ def layers(config) -> tuple[int, ...]:
     return tuple(sorted({*config.layers, *setting(config, "fine_layers")}))
 
 
+def layers_of(config, grid: str) -> tuple[int, ...]:
+    """Those that a grid's features are joined of, in this order."""
+    return tuple(sorted(config.layers if grid == "coarse" else setting(config, "fine_layers")))
+
+
 def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:
     """The encoder, which sows whole maps."""
     return models.build(config, shape, layers(config), head="activation")
@@ -79,9 +84,8 @@ def joined(config, features: Mapping[str, jax.Array], shape: tuple[int, ...]) ->
     """The layers' maps `{layer: [B, h, w, C]}` brought to each grid and joined: `{grid: [B, P, D]}`."""
     found = {}
     for grid, (rows, columns) in sides(config, shape).items():
-        chosen = config.layers if grid == "coarse" else setting(config, "fine_layers")
         parts = []
-        for layer in sorted(chosen):
+        for layer in layers_of(config, grid):
             x = features[layer_name(layer)]
             down, across = places.resampling(rows, x.shape[1]), places.resampling(columns, x.shape[2])
             parts.append(jnp.einsum("ai,nijc,bj->nabc", down, x, across))

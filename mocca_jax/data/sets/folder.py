@@ -30,7 +30,7 @@ def load(config) -> Dataset:
     Raises:
         UserError: no such folder, no images, too few, or files that cannot be read.
     """
-    folder = _folder(config)
+    folder = where(config)
     return from_folder(config, folder, f"images in {printable(folder.resolve().name)}")
 
 
@@ -40,7 +40,7 @@ def files(config) -> dict[str, str]:
     Raises:
         UserError: as `load`.
     """
-    return files_of(_folder(config))
+    return files_of(where(config))
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -49,7 +49,8 @@ def files_of(folder: Path) -> dict[str, str]:
     return _digests(found, digests.of_files(found.used()))
 
 
-def _folder(config) -> Path:
+def where(config) -> Path:
+    """The folder; raises UserError where none is configured."""
     if not config.data_dir:
         raise UserError("which folder? Pass --config.data_dir=<folder>, laid out like this:\n" + layout.LAYOUT)
     return Path(config.data_dir).expanduser()

@@ -35,15 +35,16 @@ def load(config) -> Dataset:
     """
     soft, hard = PAPER_AUC.get(config.category, (None, None))
     figures = {"soft": f"{soft:.2f}", "hard": f"{hard:.2f}"} if soft else {}
-    return folder.from_folder(config, _category(config), f"MVTec AD {config.category}", figures)
+    return folder.from_folder(config, where(config), f"MVTec AD {config.category}", figures)
 
 
 def files(config) -> dict[str, str]:
     """As `folder.files`."""
-    return folder.files_of(_category(config))
+    return folder.files_of(where(config))
 
 
-def _category(config) -> Path:
+def where(config) -> Path:
+    """The folder of the category; raises UserError where it is not there."""
     root = data_dir(config.data_dir)
     if not (root / config.category).is_dir():
         raise UserError(
