@@ -94,11 +94,11 @@ def test_predict_writes_a_line_for_each_region(untrained, tmp_path):
     for name, pixels in (("bad", bad), ("good", good)):
         Image.fromarray(pixels).save(tmp_path / f"in/{name}.png")
     assert predict.predict(untrained, [str(tmp_path / "in")], tmp_path / "out") == (2, 1, 0)
-    rows = list(csv.DictReader((tmp_path / "out/regions.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out/regions.csv").read_text().splitlines()))
     assert rows and all(row["path"].endswith("bad.png") for row in rows)
     assert [row["region"] for row in rows] == [str(n + 1) for n in range(len(rows))]
     told = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert [len(row["regions"]) for row in told] == [len(rows), 0]
     assert told[0]["regions"][0]["box"] == [int(rows[0][side]) for side in ("left", "top", "width", "height")]
-    table = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    table = list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))
     assert [row["regions"] for row in table] == [str(len(rows)), "0"]
