@@ -21,18 +21,14 @@ from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
-from mocca_jax.outputs import bundle
-from mocca_jax.pipeline import given
+from mocca_jax.outputs import bundle, calibrated
+from mocca_jax.pipeline import given, update
 from mocca_jax.scoring import evaluate, maps, moments
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
-NOTHING_HELD_OUT = (
-    "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train with "
-    "heldout_fraction > 0, which runs on folders and videos have."
-)
 
 
 class Detector:
@@ -45,6 +41,7 @@ class Detector:
 
     def __init__(self, content: bundle.Content, by: str | None = None, alpha: float | None = None):
         self.content, self._given = content, {"content": content, "by": by, "alpha": alpha}
+        self._run: Path | None = None
         self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
         self._decide(by, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
@@ -71,7 +68,9 @@ class Detector:
         if formulation is not None:
             _check("formulation", formulation, FORMULATIONS)
             content.config.formulation = formulation
-        return cls(content, by, alpha)
+        made = cls(content, by, alpha)
+        made._run = Path(run)
+        return made
 
     @classmethod
     def fit(cls, normal: Any, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
@@ -126,7 +125,7 @@ class Detector:
             _check("parameter", name, tuple(self._given))
         given = self._given | params
         if given["content"] is not self.content:
-            vars(self).update(vars(Detector(**given)))
+            vars(self).update(vars(Detector(**given)) | {"_run": self._run})
         self._decide(given["by"], given["alpha"])
         self._given = given
         return self
@@ -138,6 +137,25 @@ class Detector:
             UserError: it cannot be written.
         """
         bundle.save(Path(path), self.content)
+
+    def update(self, pictures: Any, force: bool = False) -> update.Updated:
+        """Adds good pictures to a run that scores by statistics, in its folder and here; see `mocca update --help`.
+
+        Args:
+            pictures: as for `score`.
+            force: also those that score far beyond all good ones, or are not as those of the run.
+
+        Returns:
+            What was added and left out, the threshold and the alarms before and after.
+
+        Raises:
+            UserError: as `score`; a picture is refused, or the detector is none that can be added to.
+        """
+        if self._run is None:
+            raise UserError("only a detector that was loaded from its run's folder can be updated")
+        done = update.update(self._run, pictures, force=force)
+        self.set_params(content=bundle.load(self._run))
+        return done
 
     @property
     def description(self) -> str:
@@ -186,7 +204,7 @@ class Detector:
         Raises:
             UserError: as `p_value`; or alpha is too small for the number of held-out pictures.
         """
-        return _decided(self._calibrated(), self.score(pictures), alpha)
+        return calibrated.decided(self._calibrated(), self.score(pictures), alpha)
 
     def examine(self, pictures: Any) -> Findings:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
@@ -258,21 +276,9 @@ class Detector:
         return np.where(self.predict(pictures), -1, 1)
 
     def _decide(self, by: str | None, alpha: float | None) -> None:
-        content, by = self.content, self.content.by if by is None else by
+        by = self.content.by if by is None else by
         _check("by", by, BY)
-        if by == "map" and content.map_heldout is None:
-            raise UserError("by = 'map': this run made no anomaly maps; leave it out")
-        decisive = content.map_heldout if by == "map" else content.heldout
-        calibration = None
-        if decisive is not None:
-            rounding = content.rounding.get(by, 0.0)
-            calibration = Calibration(decisive, content.config.alpha, rounding)
-            if alpha is not None:
-                _decided(calibration, np.zeros(1), alpha)  # raises where too few are held out
-                calibration = Calibration(decisive, alpha, rounding)
-        elif alpha is not None:
-            raise UserError(f"alpha = {alpha!r}: {NOTHING_HELD_OUT}")
-        self.by, self.calibration = by, calibration
+        self.by, self.calibration = by, calibrated.of(self.content, by, alpha)
 
     def _map_method(self) -> maps.Maps:
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
@@ -280,15 +286,8 @@ class Detector:
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
-            raise UserError(NOTHING_HELD_OUT)
+            raise UserError(calibrated.NOTHING_HELD_OUT)
         return self.calibration
-
-
-def _decided(calibration: Calibration, scores: np.ndarray, alpha: float | None) -> np.ndarray:
-    try:
-        return calibration.is_anomalous(scores, alpha)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _check(what: str, value: Any, known: tuple[str, ...]) -> None:

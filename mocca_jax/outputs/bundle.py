@@ -61,6 +61,7 @@ class Content:
         by: what decides, "score" or "map", as the run chose.
         data: the fingerprint of the files that it was trained and measured on, "" where there were none.
         rounding: of the score, and of the largest value of a map, by these names: see `method/threshold.py`.
+        updates, base: the number of the last update, and of the one that fitted anew last: see `stored.py`.
     """
 
     config: ConfigDict
@@ -77,6 +78,8 @@ class Content:
     by: str = "score"
     data: str = ""
     rounding: dict[str, float] = field(default_factory=dict)
+    updates: int = 0
+    base: int = 0
 
 
 def load(run: Path) -> Content:
@@ -122,6 +125,8 @@ def _content(what: Path | str, manifest: dict[str, Any], arrays: dict[str, np.nd
             by=manifest.get("by", "score"),
             data=manifest.get("data", ""),
             rounding=manifest.get("rounding", {}),
+            updates=manifest.get("updates", 0),
+            base=manifest.get("base", 0),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -175,6 +180,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "data": content.data,
     }
     manifest |= {"rounding": content.rounding} if content.rounding else {}  # files of earlier versions have none
+    manifest |= {"updates": content.updates, "base": content.base} if content.updates else {}
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
 

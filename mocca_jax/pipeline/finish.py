@@ -15,7 +15,7 @@ import numpy as np
 from mocca_jax import config as configs
 from mocca_jax.data import Dataset, Split
 from mocca_jax.files import whole
-from mocca_jax.outputs import bundle, decision, examples, outcome, results
+from mocca_jax.outputs import bundle, decision, examples, outcome, results, stored
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
 from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
@@ -62,6 +62,9 @@ def finish(run: Ended) -> dict[str, Any]:
     found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
     by = found["decision"]["by"]
     bundle.save(run.workdir / bundle.FILE, _with_maps(content, localized, by, tied))
+    if isinstance(run.fitted, fitting.Fitted) and run.fitted.learnt:
+        path = stored.sums_file(run.workdir, 0)
+        parts.make(path.name, partial(stored.save_learnt, path, run.fitted.learnt), None)
     decisive = scores["test"].combined if "test" in scores else None
     if by == decision.MAP:
         decisive = localized.largest.get("test")
