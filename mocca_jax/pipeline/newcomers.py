@@ -18,7 +18,7 @@ from mocca_jax.outputs import bundle, calibrated
 from mocca_jax.scoring.learnt import Learnt, keys_of, smalls_of
 
 DECODERS = 4  # threads that decode and resize pictures
-FARTHER = 2.0  # times as far from the median as the farthest good picture: beyond, a picture is taken for a defect
+FARTHER = 1.5  # times as far from the median as the farthest good picture: beyond, a picture is taken for a defect
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Means, covariances and the bank are then those of all pictures, as if fitted on them together. What the run found out
 by them stays: the lamp's colour, the changes that count less, the parts of the score, the rounding. A picture that is
 added is scored left out of the new statistics. Those before are scored by their distances to the statistics that were
-there when they came: these knew less, so the scores are a little larger than a new fit would give.
+there when they came, so threshold and p-values are near those of a new fit, not the same.
 """
 
 from typing import Any
