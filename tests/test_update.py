@@ -20,7 +20,7 @@ from tests.runs import drawn, shallow
 
 @pytest.fixture(scope="module")
 def small():
-    """Twelve pictures count as many, eight go into the bank, few defects are made up."""
+    """Twelve pictures count as many, sixteen go into the bank, few defects are made up."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (normals, fitting):
             patch.setattr(module, "MANY", 12)
