@@ -24,8 +24,8 @@ from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
-from mocca_jax.outputs import bundle
-from mocca_jax.pipeline import given
+from mocca_jax.outputs import bundle, calibrated
+from mocca_jax.pipeline import given, update
 from mocca_jax.scoring import causes, evaluate, explain, maps, moments, regions
 from mocca_jax.scoring.conventions import OutlierConventions, check
 from mocca_jax.scoring.evaluate import Findings
@@ -34,10 +34,6 @@ from mocca_jax.scoring.regions import Region
 from mocca_jax.scoring.scorer import Scorer
 
 BY, FORMULATIONS = ("score", "map"), ("auto", "plain", "rewritten")
-NOTHING_HELD_OUT = (
-    "this run held no normal samples out, so there is neither threshold nor p-value: only `score`. Train with "
-    "heldout_fraction > 0, which runs on folders and videos have."
-)
 
 
 class Detector(OutlierConventions):
@@ -50,6 +46,7 @@ class Detector(OutlierConventions):
 
     def __init__(self, content: bundle.Content, by: str | None = None, alpha: float | None = None):
         self.content, self._given = content, {"content": content, "by": by, "alpha": alpha}
+        self._run: Path | None = None
         self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
         self._decide(by, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
@@ -77,7 +74,9 @@ class Detector(OutlierConventions):
         if formulation is not None:
             check("formulation", formulation, FORMULATIONS)
             content.config.formulation = formulation
-        return cls(content, by, alpha)
+        made = cls(content, by, alpha)
+        made._run = Path(run)
+        return made
 
     @classmethod
     def fit(cls, normal: Any, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
@@ -124,6 +123,25 @@ class Detector(OutlierConventions):
             UserError: it cannot be written.
         """
         bundle.save(Path(path), self.content)
+
+    def update(self, pictures: Any, force: bool = False) -> update.Updated:
+        """Adds good pictures to a run that scores by statistics, in its folder and here; see `mocca update --help`.
+
+        Args:
+            pictures: as for `score`.
+            force: also those that score far beyond all good ones, or are not as those of the run.
+
+        Returns:
+            What was added and left out, the threshold and the alarms before and after.
+
+        Raises:
+            UserError: as `score`; a picture is refused, or the detector is none that can be added to.
+        """
+        if self._run is None:
+            raise UserError("only a detector that was loaded from its run's folder can be updated")
+        done = update.update(self._run, pictures, force=force)
+        self.set_params(content=bundle.load(self._run))
+        return done
 
     @property
     def description(self) -> str:
@@ -172,7 +190,7 @@ class Detector(OutlierConventions):
         Raises:
             UserError: as `p_value`; or alpha is too small for the number of held-out pictures.
         """
-        return _decided(self._calibrated(), self.score(pictures), alpha)
+        return calibrated.decided(self._calibrated(), self.score(pictures), alpha)
 
     def examine(self, pictures: Any) -> Findings:
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
@@ -261,21 +279,9 @@ class Detector(OutlierConventions):
         return self.scorer.see(picture)
 
     def _decide(self, by: str | None, alpha: float | None) -> None:
-        content, by = self.content, self.content.by if by is None else by
+        by = self.content.by if by is None else by
         check("by", by, BY)
-        if by == "map" and content.map_heldout is None:
-            raise UserError("by = 'map': this run made no anomaly maps; leave it out")
-        decisive = content.map_heldout if by == "map" else content.heldout
-        calibration = None
-        if decisive is not None:
-            rounding = content.rounding.get(by, 0.0)
-            calibration = Calibration(decisive, content.config.alpha, rounding)
-            if alpha is not None:
-                _decided(calibration, np.zeros(1), alpha)  # raises where too few are held out
-                calibration = Calibration(decisive, alpha, rounding)
-        elif alpha is not None:
-            raise UserError(f"alpha = {alpha!r}: {NOTHING_HELD_OUT}")
-        self.by, self.calibration = by, calibration
+        self.by, self.calibration = by, calibrated.of(self.content, by, alpha)
 
     def _map_method(self) -> maps.Maps:
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
@@ -283,15 +289,8 @@ class Detector(OutlierConventions):
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
-            raise UserError(NOTHING_HELD_OUT)
+            raise UserError(calibrated.NOTHING_HELD_OUT)
         return self.calibration
-
-
-def _decided(calibration: Calibration, scores: np.ndarray, alpha: float | None) -> np.ndarray:
-    try:
-        return calibration.is_anomalous(scores, alpha)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _unpacked(file: bytes, by: str | None, alpha: float | None) -> Detector:

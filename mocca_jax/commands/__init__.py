@@ -16,6 +16,8 @@ COMMANDS = {
     "train": "make a detector of a folder of good pictures, or run a config by its name",
     "predict": "decide about new pictures or films with a finished run",
     "watch": "tell what is unusual before a running camera, or sort pictures that come into a folder",
+    "update": "teach a finished run more good parts",
+    "drift": "tell whether pictures are still as those that a run knows",
     "serve": "answer over HTTP with a finished run",
     "export": "write a finished run as one file that runs without mocca_jax",
     "report": "write the page of a finished run anew",

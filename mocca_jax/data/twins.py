@@ -37,7 +37,7 @@ SMALL_LOSS, NEARER = (
     0.5,
 )  # of what neighbours differ by: the most that compression loses, and that copies differ by
 SAMPLE = 32  # pictures, by which it is told what compression loses
-ORIENTATION = 0x0112  # EXIF's tag, and what brings pictures of each of its values upright, see `_turned`
+ORIENTATION = 0x0112  # EXIF's tag, and what brings pictures of each of its values upright, see `turned`
 UPRIGHT = {1: 0, 2: 4, 3: 2, 4: 6, 5: 5, 6: 3, 7: 7, 8: 1}
 
 _Pair = tuple[int, int, int]
@@ -45,7 +45,7 @@ _Pair = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class _Other:
-    """Another picture: its place, how it has to be turned (`_turned`), and how far it is then, in grey levels."""
+    """Another picture: its place, how it has to be turned (`turned`), and how far it is then, in grey levels."""
 
     place: int
     turn: int
@@ -60,7 +60,7 @@ class _Picture:
     ways: list[dict[str, Any]]
 
     def grey(self, turn: int = 0) -> np.ndarray:
-        return _turned(_grey(Image.fromarray(self.pixels)), turn)
+        return turned(_grey(Image.fromarray(self.pixels)), turn)
 
 
 def small(picture: Image.Image) -> np.ndarray:
@@ -147,18 +147,18 @@ class _Set:
     def _difference(self, pair: _Pair) -> np.ndarray:
         """Of the small copies."""
         first, second, turn = pair
-        return self.copies[first].astype(np.float32) - _turned(self.copies[second], turn)
+        return self.copies[first].astype(np.float32) - turned(self.copies[second], turn)
 
     def _is_recoded(self, copy: _Picture, source: _Picture, turn: int, control: _Other | None) -> bool:
         """Whether one is what its compression makes of the other, and does not make of a third picture, the control."""
         grey = copy.grey()
         allowed = RECODED * _rms(grey - source.grey(turn))
         for way in copy.ways:
-            left = _rms(_saved(_turned(source.pixels, turn), **way) - grey)
+            left = _rms(_saved(turned(source.pixels, turn), **way) - grey)
             if left <= allowed:
                 if control is None:
                     return True
-                third = _turned(self._read(control.place).pixels, control.turn)
+                third = turned(self._read(control.place).pixels, control.turn)
                 return left < RECODED * _rms(_saved(third, **way) - grey)
         return False
 
@@ -179,8 +179,8 @@ def _others(copies: np.ndarray, sides: np.ndarray) -> tuple[list[list[_Other]], 
     squares = (flat**2).sum(1)
     best, turns = np.full((count, count), np.inf, np.float32), np.zeros((count, count), np.int8)
     for turn in range(8):
-        turned = np.array([_turned(copy, turn) for copy in coarse]).reshape(flat.shape)
-        distance = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ turned.T, 0)) / side
+        laid = np.array([turned(copy, turn) for copy in coarse]).reshape(flat.shape)
+        distance = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ laid.T, 0)) / side
         fits = (sides[:, None] == (sides[:, ::-1] if turn % 2 else sides)[None]).all(-1)
         nearer = fits & (distance < best)
         best[nearer], turns[nearer] = distance[nearer], turn
@@ -226,9 +226,9 @@ def _ways(path: Path) -> list[dict[str, Any]]:
 def _saved(pixels: np.ndarray, mode: str, turn: int = 0, **how: Any) -> np.ndarray:
     """What saving makes of a picture, grey; it lies as it did. `turn`: how it is laid for that."""
     file = io.BytesIO()
-    Image.fromarray(_turned(pixels, turn).astype(np.uint8)).convert(mode).save(file, **how)
+    Image.fromarray(turned(pixels, turn).astype(np.uint8)).convert(mode).save(file, **how)
     with Image.open(file) as image:
-        return _turned(_grey(image), _back(turn))
+        return turned(_grey(image), _back(turn))
 
 
 def _worst(grey: np.ndarray) -> np.ndarray:
@@ -245,7 +245,7 @@ def _grey(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("L"), np.float32)
 
 
-def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     """One of the eight ways to lay a picture: `turn` quarters, from 4 on mirrored before."""
     return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
 

@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Writes the file whole or not at all.
 
     Raises:

@@ -62,6 +62,7 @@ class Content:
         data: the fingerprint of the files that it was trained and measured on, "" where there were none.
         rounding: of the score, and of the largest value of a map, by these names: see `method/threshold.py`.
         known: what explanations tell of good pictures; of files of earlier versions nothing.
+        updates, base: the number of the last update, and of the one that fitted anew last: see `stored.py`.
     """
 
     config: ConfigDict
@@ -79,6 +80,8 @@ class Content:
     data: str = ""
     rounding: dict[str, float] = field(default_factory=dict)
     known: causes.Known = field(default_factory=causes.Known)
+    updates: int = 0
+    base: int = 0
 
 
 def load(run: Path) -> Content:
@@ -125,6 +128,8 @@ def _content(what: Path | str, manifest: dict[str, Any], arrays: dict[str, np.nd
             data=manifest.get("data", ""),
             rounding=manifest.get("rounding", {}),
             known=causes.Known.from_dict(manifest.get("known", {})),
+            updates=manifest.get("updates", 0),
+            base=manifest.get("base", 0),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
@@ -179,6 +184,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }
     manifest |= {"rounding": content.rounding} if content.rounding else {}  # files of earlier versions have none
     manifest |= {"known": known} if (known := content.known.as_dict()) else {}
+    manifest |= {"updates": content.updates, "base": content.base} if content.updates else {}
     return manifest, {name: np.asarray(array) for name, array in arrays.items()}
 
 

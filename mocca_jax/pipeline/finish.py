@@ -16,7 +16,7 @@ from mocca_jax import config as configs
 from mocca_jax.data import Dataset, Split, flow
 from mocca_jax.files import whole
 from mocca_jax.method.threshold import Calibration
-from mocca_jax.outputs import bundle, decision, examples, outcome, results
+from mocca_jax.outputs import bundle, decision, examples, outcome, results, stored
 from mocca_jax.pipeline import moments, reasons
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
@@ -66,6 +66,9 @@ def finish(run: Ended) -> dict[str, Any]:
     by = found["decision"]["by"]
     content = _with_maps(content, localized, by, tied)
     bundle.save(run.workdir / bundle.FILE, content)
+    if isinstance(run.fitted, fitting.Fitted) and run.fitted.learnt:
+        path = stored.sums_file(run.workdir, 0)
+        parts.make(path.name, partial(stored.save_learnt, path, run.fitted.learnt), None)
     decisive = scores["test"].combined if "test" in scores else None
     if by == decision.MAP:
         decisive = localized.largest.get("test")

@@ -37,7 +37,7 @@ class OutlierConventions:
             check("parameter", name, tuple(self._given))
         given = self._given | params
         if given["content"] is not self.content:
-            vars(self).update(vars(type(self)(**given)))
+            vars(self).update(vars(type(self)(**given)) | {"_run": self._run})
         self._decide(given["by"], given["alpha"])
         self._given = given
         return self

@@ -7,6 +7,7 @@ the picture itself is left out of the statistics. No test image has a say.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from mocca_jax.method import metrics
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import evaluate, maps, placed, rounding
 from mocca_jax.scoring.evaluate import Scores, joined
+from mocca_jax.scoring.learnt import Learnt
 from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
 from mocca_jax.scoring.placed import PARTS, SCORE
 from mocca_jax.training.interrupts import StopRequest
@@ -55,7 +57,8 @@ class Fitted:
 
     `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`;
     `made`: what is known of made-up defects, or None where that failed; `chosen`: the candidate; `weights`: where the
-    encoder's come from; `rounding`: of the score, and of the largest value of a map.
+    encoder's come from; `rounding`: of the score, and of the largest value of a map; `learnt`: what it takes to
+    add pictures later, or None where that failed.
     """
 
     state: TrainState
@@ -66,6 +69,7 @@ class Fitted:
     weights: dict[str, Any]
     rounding: dict[str, float]
     scale: evaluate.Scale = field(default_factory=dict)
+    learnt: Learnt | None = None
 
     def scores(self) -> dict[str, Scores]:
         """By the names of the splits that `with_splits` adds."""
@@ -96,7 +100,7 @@ class Fitted:
         found = {}
         for name, of in whole.items():
             some = spread(len(of), SHOWN if name == "heldout" else len(of))
-            found[name] = _pixels(of[some], shape)
+            found[name] = pixels(of[some], shape)
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,12 +144,14 @@ def fit(
     made = parts.make("made-up defects", lambda: _made(normals, config, first), None, together=True)
     chosen = made.chosen if made else first
     known = placed.Placed(normals.statistics, normals.colour, normals.grey, _weights(chosen))
-    left_out = _scores(found, known.weights)
+    left_out = scores_of(found, known.weights)
     drawn = np.asarray(placed.combined(found, known.weights))
     size = float(np.abs(left_out.combined).max())
     least = dict.fromkeys(("score", "map"), rounding.LEAST * size)
     tied = parts.make("rounding", lambda: _rounding(normals, state, known.weights, size), least, together=True)
-    return Fitted(state.replace(statistics=known), left_out, drawn, made, chosen, weights, tied)
+    names = list(dataset.train.samples)[: normals.count]  # the rest are these again
+    learnt = parts.make("what it takes to update", lambda: normals.learnt(names, distances), None, together=True)
+    return Fitted(state.replace(statistics=known), left_out, drawn, made, chosen, weights, tied, learnt=learnt)
 
 
 def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size: float) -> dict[str, float]:
@@ -156,16 +162,17 @@ def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size
     def largest(state: TrainState | None) -> tuple[np.ndarray, np.ndarray]:
         found = normals.maps(normals.unseen(normals.features(images, state), rows))
         whole = np.asarray(placed.combined(found, weights))
-        return whole.max((1, 2)), np.array([drawn.max() for drawn in _pixels(whole, normals.shape)])
+        return whole.max((1, 2)), np.array([drawn.max() for drawn in pixels(whole, normals.shape)])
 
     before, moved = largest(None), [largest(other) for other in rounding.states(state)]
     names = ("score", "map")
     return {name: rounding.measure(before[n], [of[n] for of in moved], size) for n, name in enumerate(names)}
 
 
-def _pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+def pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Maps `[N, rows, columns]` at the size of pictures."""
-    return [maps.smoothed(one) for one in np.asarray(placed.enlarged(found, *shape[:2]))]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(maps.smoothed, np.asarray(placed.enlarged(found, *shape[:2]))))
 
 
 def _made(normals: Normals, config: Any, first: str) -> Made:
@@ -184,10 +191,10 @@ def _made(normals: Normals, config: Any, first: str) -> Made:
     labels = np.repeat([0, 1], [len(good), len(bad)])
     auc = {}
     for name in placed.CANDIDATES:
-        both = np.concatenate([_scores(maps, _weights(name)).combined for maps in found])
+        both = np.concatenate([scores_of(maps, _weights(name)).combined for maps in found])
         auc[name] = metrics.evaluate(labels, both)["auc"]
     chosen = _chosen(auc, first)
-    scores = [_scores(maps, _weights(chosen)) for maps in found]
+    scores = [scores_of(maps, _weights(chosen)) for maps in found]
     drawn = [np.asarray(placed.combined(maps, _weights(chosen))) for maps in found]
     return Made(*scores, changed, drawn[0], damaged, drawn[1], masks, kinds, auc, chosen)
 
@@ -225,7 +232,8 @@ def _weights(candidate: str) -> dict[str, np.ndarray]:
     return {part: np.float32(part in placed.CANDIDATES[candidate]) for part in PARTS}
 
 
-def _scores(maps: dict[str, np.ndarray], weights: dict[str, Any]) -> Scores:
+def scores_of(maps: dict[str, np.ndarray], weights: dict[str, Any]) -> Scores:
+    """Of maps `{part: [N, rows, columns]}`."""
     whole = maps | {SCORE: np.asarray(placed.combined(maps, weights))}
     found = {name: np.asarray(values) for name, values in placed.unit_scores(whole).items()}
     return Scores(found.pop(SCORE), found)

@@ -5,34 +5,32 @@ it: where there are many in closed form (`places.distances`), where fewer than `
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax import console
-from mocca_jax.data import Dataset, batching
+from mocca_jax.data import Dataset
 from mocca_jax.method import places
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import learnt, placed
+from mocca_jax.scoring.encoding import Encoding, Features
 from mocca_jax.scoring.evaluate import joined
+from mocca_jax.scoring.learnt import Learnt
 from mocca_jax.scoring.placed import GRIDS, KINDS
 from mocca_jax.training import parallel
-from mocca_jax.training.interrupts import Interrupted, StopRequest
-from mocca_jax.training.step import TrainState, features_of
+from mocca_jax.training.interrupts import StopRequest
+from mocca_jax.training.step import TrainState
 
 MANY, FOLDS = 100, 5
 KEPT_BYTES = 2**31  # of features: those of more pictures are computed once more where they are needed again
-BANK = 320  # pictures that neighbours are looked for in, at most
 PIECE = 64  # pictures that are added to the sums at once
 LIT = 48  # pictures that other lamps are tried on
 LAMPS = ((0.75,) * 3, (1.15,) * 3, (1.3,) * 3, (1.12, 1.0, 0.9), (0.9, 1.0, 1.12))  # what they do to red, green, blue
 COLOURED = 400  # pictures that say what colour the normal ones have
 GREY = 3  # levels that the channels of grey pictures differ by, at most
 
-Features = dict[str, np.ndarray]  # by grid, `[N, P, D]` float32
 Grids = dict[str, places.Statistics]
 
 
@@ -57,7 +55,6 @@ class Normals:
         mesh: Any,
         stop: StopRequest,
     ):
-        self._stop = stop
         self.config, self.mesh, self.shape = config, mesh, dataset.inputs.shape
         self.sizes = placed.sides(config, self.shape)
         self.pictures, self.count = dataset.train.pictures, len(dataset.train.pictures)
@@ -65,32 +62,18 @@ class Normals:
         colour = sample.reshape(-1, sample.shape[-1]).mean(0, dtype=np.float64)
         self.grey = np.float32(np.ptp(sample.astype(np.int16), axis=-1).max() <= GREY)
         self.colour = np.where(self.grey, colour.mean(), colour).astype(np.float32)
-        held = {"params": state.params, "batch_stats": state.batch_stats}
-        held = parallel.replicate((held, self.colour, self.grey), mesh)
-
-        @jax.jit
-        def features(held, raw):  # nothing of these pictures is a constant of the program, which is kept for others
-            variables, colour, grey = held
-            image = dataset.inputs.preprocess(placed.relit(raw, colour, grey))
-            mask = jnp.ones(raw.shape[0])
-            _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
-            return placed.joined(config, features_of(sown), self.shape)
-
-        @jax.jit
-        def distances(statistics, given):
-            x, own, base = given
-            return placed.distances(config, statistics, x, self.shape, own, base)
-
-        self._held, self._features, self._distances = held, features, distances
+        self._encoding = Encoding(model, state, dataset.inputs, config, mesh, stop, self.colour, self.grey)
+        self.features = self._encoding.features
+        self.keys = np.concatenate([learnt.keys_of(self.images(rows)) for rows in self._numbers()])
         self._kept: list[Features] | None = None
-        self.statistics, self._nuisance = {}, {}
+        self.statistics, self._nuisance, self._summed = {}, {}, []
         self._without: list[tuple[np.ndarray, Grids]] = []  # which pictures these have not seen, on the devices
 
     def fit(self) -> None:
         """Makes the statistics of all pictures, and those of parts where there are few."""
-        pieces = list(self._sums(np.ones(self.count, bool)))
+        self._summed = list(self._sums(np.ones(self.count, bool)))
         self._nuisance = self._lit()
-        self.statistics = self._fitted(pieces)
+        self.statistics = self._fitted(self._summed)
         if self.count >= MANY:
             self._without.append((np.ones(self.count, bool), parallel.replicate(self.statistics, self.mesh)))
             return
@@ -103,14 +86,6 @@ class Normals:
         """Of these numbers, `[N, H, W, 3]` uint8."""
         return np.asarray(self.pictures.images[rows])
 
-    def features(self, images: np.ndarray, state: TrainState | None = None) -> Features:
-        """Of any pictures `[N, H, W, 3]`; by the encoder of `state`, where it is not the run's."""
-        held = self._held
-        if state is not None:
-            moved = {"params": state.params, "batch_stats": state.batch_stats}
-            held = parallel.replicate((moved, self.colour, self.grey), self.mesh)
-        return joined(list(self._in_batches(partial(self._features, held), images)))
-
     def unseen(self, x: Features, own: np.ndarray) -> dict[str, np.ndarray]:
         """Distances `{part: [N, P]}` of pictures that were made from the normal ones `own [N]`, which are left out."""
         left_out: tuple[Any, Any] = (None, None)
@@ -122,8 +97,7 @@ class Normals:
             which = members[own]
             if which.any():
                 given = jax.tree.map(lambda values, which=which: values[which], (x, *left_out))
-                part = joined(list(self._in_batches(partial(self._distances, statistics), given)))
-                for name, values in part.items():
+                for name, values in self._encoding.distances(statistics, *given).items():
                     found.setdefault(name, np.zeros((len(own), values.shape[1]), np.float32))[which] = values
         return found
 
@@ -133,10 +107,26 @@ class Normals:
 
     def standardize(self, unseen: dict[str, np.ndarray]) -> None:
         """Distances are from now on told in deviations from these, of the normal pictures."""
-        self.statistics = {
-            grid: of.replace(**{kind: places.usual(unseen[f"{grid}_{kind}"], self.sizes[grid]) for kind in KINDS})
-            for grid, of in self.statistics.items()
-        }
+        self.statistics = standardized(self.statistics, unseen, self.sizes)
+
+    def learnt(self, names: list[str], unseen: dict[str, np.ndarray]) -> Learnt:
+        """What it takes to add pictures later.
+
+        Args:
+            names: of the normal pictures.
+            unseen: their distances, as `all_unseen` gives them.
+        """
+        small = np.concatenate([learnt.smalls_of(self.images(rows)) for rows in self._numbers()])
+        if self.count < MANY:
+            return Learnt(names, self.keys, small, self.images(np.arange(self.count)))
+        return Learnt(
+            *(names, self.keys, small, self.images(np.arange(0))),
+            sums={grid: sums for grid, sums, _, _ in self._summed},
+            nuisance={grid: values.astype(np.float32) for grid, values in self._nuisance.items()},
+            bank={grid: bank for grid, _, bank, _ in self._summed},
+            banked=self._summed[0][-1].astype(np.int32),
+            distances=unseen,
+        )
 
     def maps(self, distances: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Standardised maps `{part: [N, rows, columns]}` of distances."""
@@ -145,7 +135,7 @@ class Normals:
 
     def _pieces(self, what: str) -> Iterator[tuple[np.ndarray, Features]]:
         """Numbers and features of all pictures, some at a time."""
-        numbers = [np.arange(start, min(start + PIECE, self.count)) for start in range(0, self.count, PIECE)]
+        numbers = self._numbers()
         if self._kept is not None:
             yield from zip(numbers, self._kept, strict=True)
             return
@@ -159,6 +149,9 @@ class Normals:
                 yield rows, found
         self._kept = kept
 
+    def _numbers(self) -> list[np.ndarray]:
+        return [np.arange(start, min(start + PIECE, self.count)) for start in range(0, self.count, PIECE)]
+
     def _of(self, rows: np.ndarray) -> Features:
         """Features of these pictures."""
         if self._kept is None:
@@ -168,7 +161,7 @@ class Normals:
 
     def _sums(self, used: np.ndarray) -> Iterator[tuple[str, places.Sums, np.ndarray, np.ndarray]]:
         """By grid: sums over the pictures `used [N]`, and the features and numbers of those that go to the bank."""
-        banked = np.flatnonzero(used)[spread(int(used.sum()), BANK)]
+        banked = np.flatnonzero(used)[learnt.in_bank(self.keys[used])]
         sums: dict[str, places.Sums] = {}
         bank: dict[str, list[np.ndarray]] = {grid: [] for grid in GRIDS}
         for rows, found in self._pieces("statistics of good images"):
@@ -194,18 +187,13 @@ class Normals:
                 totals[grid].add(values - before[grid])
         return {grid: total.second / total.count for grid, total in totals.items()}
 
-    def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
-        """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
-        size, count = self.config.batch_size, len(jax.tree.leaves(arrays)[0])
-        padded = parallel.padded(size, self.mesh)
-        own = parallel.own_rows(padded, self.mesh)
-        for start in range(0, count, size):
-            if self._stop.signum:
-                raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
-            stop = min(start + size, count)
-            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
-            found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
-            yield {name: values[: stop - start] for name, values in found.items()}
+
+def standardized(statistics: Grids, unseen: dict[str, np.ndarray], sizes: dict[str, tuple[int, int]]) -> Grids:
+    """Statistics with what distances `{part: [N, P]}` usually are, on grids of these sizes."""
+    return {
+        grid: of.replace(**{kind: places.usual(unseen[f"{grid}_{kind}"], sizes[grid]) for kind in KINDS})
+        for grid, of in statistics.items()
+    }
 
 
 def spread(count: int, most: int) -> np.ndarray:

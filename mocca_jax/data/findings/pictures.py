@@ -93,11 +93,13 @@ def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
         ),
         *_split(of),
         *_number(of, alpha),
-        *_plain(of),
-        *_depth(of, depth),
-        _colors(of),
-        *_sizes(of, size),
+        *unlike(of, size, depth),
     ]
+
+
+def unlike(of: Pictures, size: int, depth: int) -> list[Finding]:
+    """Pictures that are not as the others: of one color, another depth, color where others are grey, another size."""
+    return [*_plain(of), *_depth(of, depth), _colors(of), *_sizes(of, size)]
 
 
 def _split(of: Pictures) -> list[Finding]:

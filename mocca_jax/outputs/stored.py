@@ -1,0 +1,134 @@
+"""Files of a run's folder that say what its statistics are made of, so that pictures can be added: `scoring/learnt.py`.
+
+`sums.npz` is written when statistics are fitted and never changed; each update adds a file `added-K.npz`, and keeps the
+detector that was there before it as `detector-K.npz`. An update that fits anew begins with sums of its own,
+`sums-K.npz`. The detector knows the number of its last update and of the sums it begins with.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from mocca_jax.errors import UserError
+from mocca_jax.files import archives, whole
+from mocca_jax.method import places
+from mocca_jax.outputs import bundle
+from mocca_jax.scoring.learnt import Added, Learnt
+
+PLAIN = ("count", "reference", "first", "third", "fourth")  # of `places.Sums`, as they are
+
+
+def sums_file(run: Path, number: int) -> Path:
+    """Of a fit: 0 is the run's own, others are of updates that fitted anew."""
+    return run / (f"sums-{number}.npz" if number else "sums.npz")
+
+
+def added_file(run: Path, number: int) -> Path:
+    """Of what an update has added."""
+    return run / f"added-{number}.npz"
+
+
+def before_file(run: Path, number: int) -> Path:
+    """Of the detector before an update."""
+    return run / f"detector-{number}.npz"
+
+
+def save_learnt(path: Path, learnt: Learnt) -> None:
+    """Raises UserError where it cannot be written."""
+    grids = {
+        grid: {name: getattr(sums, name) for name in PLAIN}
+        | {"second": _triangle(sums.second), "nuisance": _triangle(learnt.nuisance[grid]), "bank": learnt.bank[grid]}
+        for grid, sums in learnt.sums.items()
+    }
+    _write(path, _told(learnt) | {"grids": grids, "banked": learnt.banked, "distances": learnt.distances})
+
+
+def save_added(path: Path, added: Added) -> None:
+    """Raises UserError where it cannot be written."""
+    _write(path, _told(added) | {"features": added.features, "distances": added.distances})
+
+
+def load(run: Path, content: bundle.Content) -> Learnt:
+    """What the detector of a run was made of.
+
+    Raises:
+        UserError: its files are not there, damaged, or of another detector.
+    """
+    path = sums_file(run, content.base)
+    if not path.is_file():
+        raise UserError(
+            f"{run} holds no {path.name}: the run is of an older version, or the file was removed. --exact fits anew "
+            "from the run's folder of pictures."
+        )
+    try:
+        tree = _read(path)
+        grids = tree.get("grids", {})
+        learnt = Learnt(
+            **_held(tree),
+            sums={grid: _sums(of) for grid, of in grids.items()},
+            nuisance={grid: _square(of["nuisance"], of["first"].shape[1]) for grid, of in grids.items()},
+            bank={grid: of["bank"] for grid, of in grids.items()},
+            banked=tree["banked"],
+            distances=tree.get("distances", {}),
+        )
+        for number in range(content.base + 1, content.updates + 1):
+            path = added_file(run, number)
+            of = _read(path)
+            learnt.add(Added(**_held(of), features=of["features"], distances=of["distances"]))
+    except Exception as error:  # zip and numpy each have their own exceptions for damaged files
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Take it from a copy, or fit anew with --exact."
+        ) from error
+    counts = {int(of.count) for of in content.state.statistics.grids.values()}
+    if counts != {len(learnt)}:
+        raise UserError(
+            f"{path.name} and {bundle.FILE} in {run} do not belong together: {len(learnt)} pictures and "
+            f"{max(counts)}. Take both from one copy, or fit anew with --exact."
+        )
+    return learnt
+
+
+def _told(of: Learnt | Added) -> dict[str, Any]:
+    names = np.frombuffer("\0".join(of.names).encode("utf-8", "surrogateescape"), np.uint8)
+    return {"names": names, "keys": of.keys, "small": of.small, "pictures": of.pictures}
+
+
+def _held(tree: dict[str, Any]) -> dict[str, Any]:
+    names = tree["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+    return {"names": names, **{name: tree[name] for name in ("keys", "small", "pictures")}}
+
+
+def _write(path: Path, tree: dict[str, Any]) -> None:
+    held = io.BytesIO()
+    np.savez(held, **flax.traverse_util.flatten_dict(tree, sep="/"))
+    whole.write_whole(path, held.getbuffer())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return flax.traverse_util.unflatten_dict(archives.arrays(path), sep="/")
+
+
+def _sums(tree: dict[str, np.ndarray]) -> places.Sums:
+    sums = places.Sums(tree["reference"])
+    for name in PLAIN:
+        setattr(sums, name, tree[name])
+    sums.count = int(tree["count"])
+    sums.second = _square(tree["second"], tree["first"].shape[1])
+    return sums
+
+
+def _triangle(matrices: np.ndarray) -> np.ndarray:
+    """Symmetric `[P, D, D]` without what is there twice: `[P, D (D + 1) / 2]`."""
+    rows, columns = np.triu_indices(matrices.shape[-1])
+    return matrices[:, rows, columns]
+
+
+def _square(packed: np.ndarray, size: int) -> np.ndarray:
+    rows, columns = np.triu_indices(size)
+    matrices = np.empty((len(packed), size, size), packed.dtype)
+    matrices[:, rows, columns] = packed
+    matrices[:, columns, rows] = packed
+    return matrices

@@ -1,0 +1,137 @@
+"""Pictures that are to be added to a run: which are new, and whether they may be."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mocca_jax.config import setting
+from mocca_jax.data import incoming
+from mocca_jax.data.findings import newcomers
+from mocca_jax.data.listing import printable, shortened
+from mocca_jax.data.sets import mvtec
+from mocca_jax.errors import UserError
+from mocca_jax.outputs import bundle, calibrated
+from mocca_jax.scoring.learnt import Learnt, keys_of, smalls_of
+
+DECODERS = 4  # threads that decode and resize pictures
+FARTHER = 1.5  # times as far from the median as the farthest good picture: beyond, a picture is taken for a defect
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """Pictures that were handed over.
+
+    `names`; `files`, None where there is none; `views [n, H, W, 3]`, what the network sees; `left_out {name: why}`;
+    `remarks`: what is odd about the others.
+    """
+
+    names: list[str]
+    files: list[Path | None]
+    views: np.ndarray
+    left_out: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def lasting(self) -> list[str]:
+        """Names by which files are found from anywhere."""
+        pairs = zip(self.names, self.files, strict=True)
+        return [printable(path.absolute()) if path else name for name, path in pairs]
+
+    def without(self, reasons: dict[int, str]) -> "Newcomers":
+        """All but those at these places, which are left out for these reasons."""
+        stay = [place for place in range(len(self)) if place not in reasons]
+        told = {self.names[place]: reason for place, reason in reasons.items()}
+        names, files = [self.names[n] for n in stay], [self.files[n] for n in stay]
+        return Newcomers(names, files, self.views[stay], self.left_out | told, self.remarks)
+
+
+def read(pictures: Any, content: bundle.Content) -> Newcomers:
+    """What was handed over: as `incoming.each` takes it, or a list of files, folders and patterns.
+
+    Raises:
+        UserError: one cannot be read, or there is none.
+    """
+    listed = list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    if listed and all(isinstance(one, str | Path) for one in listed):
+        each = list(dict.fromkeys(map(Path, chain.from_iterable(map(incoming.each, listed)))))
+    else:
+        each = [one.read() if hasattr(one, "read") else one for one in incoming.each(pictures)]
+    if not each:
+        raise UserError("no pictures were given")
+    files = [Path(one) if isinstance(one, str | Path) else None for one in each]
+    names = [printable(path) if path else f"picture {number}" for number, path in enumerate(files)]
+    with ThreadPoolExecutor(DECODERS) as pool:
+        views = list(pool.map(lambda one: incoming.view(one, content.inputs), each))
+    return Newcomers(names, files, np.stack(views))
+
+
+def none(content: bundle.Content) -> Newcomers:
+    """No pictures."""
+    return Newcomers([], [], np.zeros((0, *content.inputs.shape), np.uint8))
+
+
+def unknown(given: Newcomers, learnt: Learnt, content: bundle.Content) -> Newcomers:
+    """Without those that the run knows, or that are given twice, also turned or saved anew."""
+    names = {bytes(key): name for key, name in zip(learnt.keys, learnt.names, strict=True)}
+    same = {}
+    for place, key in enumerate(map(bytes, keys_of(given.views))):
+        if key in names:
+            same[place] = f"the same picture as {names[key]}"
+        names.setdefault(key, given.names[place])
+    given = given.without(same)
+    if not any(given.files):
+        return given
+    small, depth = smalls_of(given.views), setting(content.config, "depth")
+    twins = newcomers.twins_of(given.files, small, _files(learnt, content), learnt.small, depth)
+    return given.without({place: f"{name}, saved anew or turned" for place, name in twins.items()})
+
+
+def alike(given: Newcomers, learnt: Learnt, content: bundle.Content, force: bool) -> Newcomers:
+    """With remarks of what is odd about them.
+
+    Raises:
+        UserError: their sizes, colors or depths are not as those of the run, and no `force` is used.
+    """
+    files = [path for path in given.files if path]
+    if not files:
+        return given
+    config, known = content.config, _files(learnt, content)
+    found = newcomers.unlike(files, known, config.resize, setting(config, "depth"))
+    if not force and (wrong := [str(finding) for finding in found if not finding.note]):
+        raise UserError(
+            "these pictures are not as those of the run:\n" + "\n".join(wrong) + "\nWith --force they are added."
+        )
+    return replace(given, remarks=[str(finding) for finding in found])
+
+
+def check_near(given: Newcomers, scores: np.ndarray, content: bundle.Content) -> None:
+    """Raises UserError where a picture is so far from all good ones that it is taken for a defect.
+
+    Args:
+        scores: `[n]`, what decides.
+    """
+    normal = calibrated.of(content, content.by).heldout
+    middle = np.median(normal)
+    limit = middle + FARTHER * (normal[-1] - middle)
+    far = [f"{given.names[n]} ({scores[n]:.4g})" for n in np.flatnonzero(scores > limit)]
+    if far:
+        raise UserError(
+            f"{len(far)} picture(s) score far beyond all {len(normal)} good ones, of which the largest is "
+            f"{normal[-1]:.4g}: {shortened(far)}. Are these defects? What is added counts as good: nothing like it is "
+            "found from then on. Leave them out, or add them with --force."
+        )
+
+
+def _files(learnt: Learnt, content: bundle.Content) -> list[Path | None]:
+    """Where the run's pictures lie, as far as that is known."""
+    config = content.config
+    folder = Path(config.data_dir).expanduser()
+    if config.data == "mvtec":
+        folder = mvtec.data_dir(config.data_dir) / config.category
+    return [folder / name if name else None for name in learnt.names]

@@ -1,0 +1,96 @@
+"""What an encoder makes of pictures for statistics by place, in batches on all devices: features, and distances."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mocca_jax.data import batching
+from mocca_jax.data.inputs import Inputs
+from mocca_jax.models import AutoEncoder
+from mocca_jax.scoring import placed
+from mocca_jax.scoring.evaluate import joined
+from mocca_jax.training import parallel
+from mocca_jax.training.interrupts import Interrupted, StopRequest
+from mocca_jax.training.step import TrainState, features_of
+
+Features = dict[str, np.ndarray]  # by grid, `[N, P, D]` float32
+
+
+class Encoding:
+    """Features of pictures, and their distances to statistics.
+
+    Args:
+        model: `placed.network`.
+        state: with the encoder's weights.
+        inputs: how pictures become the network's input.
+        config: of the run.
+        mesh: the devices.
+        stop: may ask to stop, between batches.
+        colour, grey: of the normal pictures, see `placed.Placed`.
+    """
+
+    def __init__(
+        self,
+        model: AutoEncoder,
+        state: TrainState,
+        inputs: Inputs,
+        config: Any,
+        mesh: Any,
+        stop: StopRequest,
+        colour: np.ndarray,
+        grey: np.ndarray,
+    ):
+        self.config, self.mesh, self._stop, self.shape = config, mesh, stop, inputs.shape
+        self.colour, self.grey = colour, grey
+
+        @jax.jit
+        def features(held, raw):  # nothing of these pictures is a constant of the program, which is kept for others
+            variables, colour, grey = held
+            image = inputs.preprocess(placed.relit(raw, colour, grey))
+            mask = jnp.ones(raw.shape[0])
+            _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
+            return placed.joined(config, features_of(sown), self.shape)
+
+        @jax.jit
+        def distances(statistics, given):
+            x, own, base = given
+            return placed.distances(config, statistics, x, self.shape, own, base)
+
+        self._features, self._distances = features, distances
+        self._held = self._placed(state)
+
+    def features(self, images: np.ndarray, state: TrainState | None = None) -> Features:
+        """Of any pictures `[N, H, W, 3]`; by the encoder of `state`, where it is not the run's."""
+        held = self._held if state is None else self._placed(state)
+        return joined(list(self._in_batches(partial(self._features, held), images)))
+
+    def distances(
+        self, statistics: Any, x: Features, own: np.ndarray | None = None, base: Features | None = None
+    ) -> dict[str, np.ndarray]:
+        """`{part: [N, P]}` of features; `own`, `base` as for `places.distances`.
+
+        Args:
+            statistics: by grid, on the devices.
+        """
+        return joined(list(self._in_batches(partial(self._distances, statistics), (x, own, base))))
+
+    def _placed(self, state: TrainState) -> Any:
+        held = {"params": state.params, "batch_stats": state.batch_stats}
+        return parallel.replicate((held, self.colour, self.grey), self.mesh)
+
+    def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
+        """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
+        size, count = self.config.batch_size, len(jax.tree.leaves(arrays)[0])
+        padded = parallel.padded(size, self.mesh)
+        own = parallel.own_rows(padded, self.mesh)
+        for start in range(0, count, size):
+            if self._stop.signum:
+                raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
+            stop = min(start + size, count)
+            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
+            found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
+            yield {name: values[: stop - start] for name, values in found.items()}
