@@ -194,7 +194,8 @@ def in_words(cause: Cause) -> str:
     """Where a region is highest.
 
     Example:
-        >>>         >>> region = Region((120, 5, 31, 28), 500, 9.0, 5.0, 100.0, (0, 0, 1, 1))
+        >>> from mocca_jax.scoring.regions import Region
+        >>> region = Region((120, 5, 31, 28), 500, 9.0, 5.0, 100.0, (0, 0, 1, 1))
         >>> in_words(Cause(region, (130, 20), (256, 400)))
         'left of the middle, near the top'
     """
