@@ -4,15 +4,18 @@ import errno
 import ipaddress
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import uvicorn
 
+from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.errors import UserError
 
 UVICORN = {"log_level": "warning", "timeout_keep_alive": 5}
+LOG = {"plain": {}, "json": {"log_config": None}}  # uvicorn's own lines, or its messages in ours
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all, and where this machine asks them
 OPEN = """\
 WARNING: other machines can ask it too: whoever reaches this one, without a password and without encryption. Put a
@@ -43,15 +46,31 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def serve(app: Any, sockets: list[socket.socket]) -> None:
+def serve(
+    app: Any,
+    sockets: list[socket.socket],
+    lifecycle: Lifecycle | None = None,
+    drain: float = 0.0,
+    log: str = "plain",
+) -> None:
     """Answers there until it is stopped.
+
+    Args:
+        app: what answers.
+        sockets: of `bound`.
+        lifecycle: the application's, which is told of the end; it may end the service as well.
+        drain: seconds after the signal to stop in which it still takes requests, and says that it is not ready.
+        log: "plain" or "json".
 
     Raises:
         UserError: another program has taken the port since it was bound.
     """
+    lifecycle = lifecycle or Lifecycle()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # damaged forms are told to those who sent them
     with suppress(KeyboardInterrupt):  # which uvicorn raises after it has ended in good order
-        _Server(uvicorn.Config(app, **UVICORN)).run(sockets)
+        _Server(uvicorn.Config(app, **UVICORN, **LOG[log]), lifecycle, drain).run(sockets)
+    if lifecycle.failed:
+        raise lifecycle.failed
 
 
 class _NoAddress(Exception):  # noqa: N818 (no error: another may do)
@@ -59,7 +78,30 @@ class _NoAddress(Exception):  # noqa: N818 (no error: another may do)
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens."""
+    """Says where it listens, and stops in order."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain: float):
+        super().__init__(config)
+        self._lifecycle, self._drain = lifecycle, drain
+        self._asked: tuple[int, Any] | None = None  # the signal that asked to stop
+        self._until = 0.0
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A first signal waits for `drain`; a second does not."""
+        first, self._lifecycle.stopping = not self._lifecycle.stopping, True
+        if first and self._drain:
+            self._asked, self._until = (sig, frame), time.monotonic() + self._drain
+            return
+        self._asked = None
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._asked and time.monotonic() >= self._until:
+            super().handle_exit(*self._asked)
+            self._asked = None
+        if self._lifecycle.failed:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         addresses = [made.getsockname()[:2] for made in sockets or ()]

@@ -109,7 +109,8 @@ def _operation(name: str, operation: dict[str, Any], schemas: dict[str, Any]) ->
         sent = [(kind, _sent(content["schema"])) for kind, content in body["content"].items()]
         parts += [f"<p>{_text(body['description'])}</p>", *_table("Body, by its Content-Type", sent)]
     for status, answer in operation["responses"].items():
-        if status == "200":
+        described = answer["content"] if status == "200" else {}
+        if "application/json" in described:
             schema = schemas[answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
             fields = [(f, _type(s), s.get("description", "")) for f, s in schema["properties"].items()]
             parts += _table("Answer, JSON", fields)

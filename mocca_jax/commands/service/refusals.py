@@ -40,6 +40,11 @@ def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": "; ".join(wrong)}, 422)
 
 
+def broken(request: Request, error: Exception) -> JSONResponse:
+    """The answer where the program has a fault; the log says which."""
+    return JSONResponse({"detail": "the service failed at this request; its log says why"}, 500)
+
+
 def refused(request: Request, error: AnyHTTPException) -> JSONResponse:
     """The answer to who asked for something that there is not, or sent what cannot be taken."""
     detail, headers = error.detail, dict(error.headers or {})
