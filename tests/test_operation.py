@@ -21,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from mocca_jax import Detector, console
 from mocca_jax.commands import serve
 from mocca_jax.commands.service import app as service_app
+from mocca_jax.commands.service import listening
 from mocca_jax.commands.service.limits import Limits
+from mocca_jax.training import parallel
 from tests.conftest import REPOSITORY
 
 
@@ -152,6 +154,76 @@ def process(run, *options, **environment):
         made.communicate()
 
 
+KEY = "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"X-API-Key": KEY}, 200),
+        ({"Authorization": f"Bearer {KEY}"}, 200),
+        ({"authorization": f"bearer  {KEY} "}, 200),
+        ({"X-API-Key": "wrong", "Authorization": f"Bearer {KEY}"}, 200),
+        ({"X-API-Key": KEY[:-1]}, 401),
+        ({"X-API-Key": KEY + "x"}, 401),
+        ({"X-API-Key": ""}, 401),
+        ({"X-API-Key": "schlüssel".encode()}, 401),
+        ({"Authorization": KEY}, 401),
+        ({"Authorization": f"Basic {KEY}"}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({"Cookie": f"X-API-Key={KEY}"}, 401),
+    ],
+)
+def test_with_a_key_every_route_but_health_and_ready_wants_it(detector, headers, status, caplog):
+    routes = ("/version", "/metrics", "/docs", "/openapi.json", "/nothing")
+
+    async def asked():
+        async with asking(service_app.make_app(detector, Limits(), key=KEY, lines=True)) as client:
+            free = [await client.get(path) for path in ("/health", "/ready")]
+            guarded = [await client.get(path, headers=headers) for path in routes]
+            return free, [*guarded, await client.post("/score", content=png(), headers=headers)]
+
+    with caplog.at_level(logging.INFO, "mocca_jax.requests"):
+        free, guarded = asyncio.run(asked())
+    assert [answer.status_code for answer in free] == [200, 200]
+    wanted = [404 if path == "/nothing" and status == 200 else status for path in (*routes, "/score")]
+    assert [answer.status_code for answer in guarded] == wanted
+    for answer in guarded if status == 401 else ():
+        assert answer.headers["www-authenticate"].startswith("Bearer") and "X-API-Key" in answer.json()["detail"]
+    assert KEY not in caplog.text + "".join(answer.text for answer in [*free, *guarded])
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\n", "schlüssel"])
+def test_a_key_that_no_header_can_send_is_refused(finished, key, monkeypatch):
+    monkeypatch.setenv("MOCCA_API_KEY", key)
+    with pytest.raises(SystemExit, match=r"^error: MOCCA_API_KEY") as error:
+        serve.main([str(finished / "object"), "--port=0"])
+    assert not key or key not in str(error.value)
+
+
+def test_other_machines_are_let_in_with_a_key_or_knowingly(finished, monkeypatch):
+    begun, host = [], "0.0.0.0"
+    monkeypatch.setattr(parallel, "configure", lambda *_: None)
+    monkeypatch.setattr(listening, "serve", lambda app, sockets, *_: begun.append(sockets[0].getsockname()[0]))
+    run = [str(finished / "object"), "--port=0", f"--host={host}"]
+    monkeypatch.delenv("MOCCA_API_KEY", raising=False)
+    with pytest.raises(SystemExit, match=r"^error: .*MOCCA_API_KEY.*--host=127\.0\.0\.1.*--insecure"):
+        serve.main(run)
+    serve.main([*run, "--insecure"])
+    for inside in ("127.0.0.1", "localhost", "127.0.0.2"):
+        serve.main([*run, f"--host={inside}"])
+    monkeypatch.setenv("MOCCA_API_KEY", KEY)
+    serve.main(run)
+    assert begun[0] == begun[-1] == host and len(begun) == 5
+
+
+def test_what_is_printed_says_how_to_send_the_key_and_what_is_open():
+    said = listening.announcement([("0.0.0.0", 8123)], key=True)
+    assert '-H "X-API-Key: $MOCCA_API_KEY"' in said and "encryption" in said and "without a key" not in said
+    assert "X-API-Key" not in listening.announcement([("127.0.0.1", 8123)])
+
+
 def until(address, path, status, **how):
     """Whether it answers so, within some seconds."""
     for _ in range(500):
@@ -162,9 +234,13 @@ def until(address, path, status, **how):
 
 
 def test_a_real_service_writes_json_and_takes_requests_until_it_has_drained(finished):
-    with process(finished / "object", "--log=json", "--drain=1.5") as (address, made), httpx.Client() as kept:
+    with (
+        process(finished / "object", "--log=json", "--drain=1.5", MOCCA_API_KEY=KEY) as (address, made),
+        httpx.Client(headers={"X-API-Key": KEY}) as kept,
+    ):
         assert until(address, "/ready", 200)
         assert kept.post(f"{address}/score", content=png()).status_code == 200
+        assert httpx.post(f"{address}/score", content=bytes(3_000_000)).status_code == 401
         os.kill(made.pid, signal.SIGTERM)
         assert until(address, "/ready", 503)
         late = kept.post(f"{address}/score", content=png())
@@ -172,8 +248,9 @@ def test_a_real_service_writes_json_and_takes_requests_until_it_has_drained(fini
         assert "shutting down" in httpx.get(f"{address}/ready").json()["detail"]
         _, said = made.communicate(timeout=30)
     assert made.returncode in (0, -signal.SIGTERM)
+    assert KEY not in said
     lines = [json.loads(line) for line in said.splitlines()]
-    scored = [line for line in lines if line.get("route") == "/score"]
+    scored = [line for line in lines if line.get("route") == "/score" and line["status"] != 401]
     assert [(line["status"], line["product"], type(line["decision"])) for line in scored] == [(200, "object", bool)] * 2
     assert all({"time", "level", "message"} <= set(line) for line in lines)
 

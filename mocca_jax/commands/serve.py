@@ -9,9 +9,11 @@
 - `GET /metrics`: what it has counted, for Prometheus.
 - `GET /docs`: the interface, to read and to try; it needs no other host.
 
-Requests that come at the same time are scored as one batch. Needs `pip install "mocca_jax[serve]"`. It listens to this
-machine alone unless --host says otherwise; it knows no passwords and no encryption: put a proxy before it. When it is
-stopped (Ctrl-C, SIGTERM) it takes no more requests and answers those it took.
+Requests that come at the same time are scored as one batch. Needs `pip install "mocca_jax[serve]"`. Where the
+environment has a MOCCA_API_KEY, every request but /health and /ready has to bring it (`Authorization: Bearer ...` or
+`X-API-Key: ...`). It listens to this machine alone unless --host says otherwise, which takes a key, or --insecure. It
+knows no encryption: put a proxy before it. When it is stopped (Ctrl-C, SIGTERM) it takes no more requests and answers
+those it took.
 """
 
 import math
@@ -44,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_by(takes)
     takes.add_argument("--host", default="127.0.0.1", help="address to listen to")
     takes.add_argument("--port", type=int, default=8000, help="port to listen to; 0 for any free one")
+    takes.add_argument("--insecure", action="store_true", help="without a key, also where other machines can ask")
     for name, said in LIMITS.items():
         default = getattr(Limits, name)
         takes.add_argument(f"--{name}", type=type(default), default=default, help=said)
@@ -59,14 +62,17 @@ def main(arguments: list[str] | None = None) -> None:
         if not 0 <= options.drain < math.inf:
             raise UserError(f"--drain={options.drain:g}: seconds, 0 or more")
         try:
-            from mocca_jax.commands.service import app, listening
+            from mocca_jax.commands.service import app, keys, listening
         except ImportError as error:
             raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
+        key = keys.from_environment()
         with listening.bound(options.host, options.port) as sockets:
+            if not (key or options.insecure):
+                listening.require_key(sockets)
             parallel.configure(0, str(cache.root() / "xla"))
             detector, log = Detector.load(run, options.by), options.log
-            made = app.make_app(detector, limits, name_of(run), lines=log == "json", begin_cold=True)
-            listening.serve(made, sockets, made.state.lifecycle, options.drain, log)
+            made = app.make_app(detector, limits, name_of(run), key, lines=log == "json", begin_cold=True)
+            listening.serve(made, sockets, made.state.lifecycle, options.drain, log, bool(key))
 
 
 def name_of(run: Path) -> str:

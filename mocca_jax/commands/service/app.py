@@ -19,6 +19,7 @@ from mocca_jax.commands.service.asking import ASK
 from mocca_jax.commands.service.batcher import Batcher, warm_up
 from mocca_jax.commands.service.bodies import picture_file
 from mocca_jax.commands.service.interface import BODY, METRICS, Answer, Health, Ready, Version, problems
+from mocca_jax.commands.service.keys import WANTED, Guarded
 from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.commands.service.limits import Limits
 from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
@@ -29,12 +30,18 @@ from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.report import overlays
 
+UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
 NAME = "detector"  # of what is judged, where nothing tells
 WARMING = 0.01  # seconds between two looks at whether it is warm
 
 
 def make_app(
-    detector: Detector, limits: Limits, name: str = NAME, lines: bool = False, begin_cold: bool = False
+    detector: Detector,
+    limits: Limits,
+    name: str = NAME,
+    key: str | None = None,
+    lines: bool = False,
+    begin_cold: bool = False,
 ) -> FastAPI:
     """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
 
@@ -42,6 +49,7 @@ def make_app(
         detector: what answers.
         limits: of requests.
         name: of what the detector judges, in metrics and log lines.
+        key: what requests have to bring, see `keys.Guarded`.
         lines: a line in the log for each request.
         begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
 
@@ -82,7 +90,7 @@ def make_app(
         redirect_slashes=False,
         openapi_url=None,  # it is answered below, as every address, by what knows its parameters
         dependencies=[Depends(refusals.known_parameters)],
-        responses=problems({422: "an unknown or repeated parameter, or a value that it cannot have"}),
+        responses=problems({422: UNFIT} | ({401: WANTED} if key else {})),
         exception_handlers={
             AnyHTTPException: refusals.refused,
             RequestValidationError: refusals.invalid,
@@ -149,9 +157,11 @@ def make_app(
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None)
+        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None, bool(key))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
+    if key:
+        app.add_middleware(Guarded, key=key)
     routes = {route.path for route in app.routes}
     app.add_middleware(Observed, metrics=metrics, lifecycle=lifecycle, routes=routes, lines=lines)
     return app

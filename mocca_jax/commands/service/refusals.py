@@ -51,7 +51,7 @@ def refused(request: Request, error: AnyHTTPException) -> JSONResponse:
     if error.status_code in ADDRESS:
         detail = _address(request, headers.get("Allow"))
     if error.status_code in LAST:
-        return _Last({"detail": detail}, error.status_code, headers)
+        return Last({"detail": detail}, error.status_code, headers)
     return JSONResponse({"detail": detail}, error.status_code, headers)
 
 
@@ -66,7 +66,7 @@ def _address(request: Request, allowed: str | None) -> str:
     return f"nothing is at {path[:80]!r} (there are {there}){near(path[:80], [path for path, _ in routes])}"
 
 
-class _Last(JSONResponse):
+class Last(JSONResponse):
     """The last answer of a connection.
 
     What the client still sends is read for a moment: a connection that is closed upon somebody in the middle of sending
