@@ -35,6 +35,7 @@ class Problem(BaseModel):
 class Answer(BaseModel):
     """What is known of a picture."""
 
+    product: str
     score: float = Field(description="larger is more anomalous; the scale differs from model to model")
     p_value: float | None = Field(description="share of held-out normal pictures that look at least as anomalous")
     anomalous: bool | None = Field(description="the decision")
@@ -57,11 +58,30 @@ class Health(BaseModel):
 
 
 class Version(BaseModel):
-    """Which model it is."""
+    """Which program and which model it is."""
 
     mocca_jax: str = Field(description="version of the program")
+    trained_on: str | None = Field(None, description="null where there are several products")
+    sha256: str | None = Field(None, description="of everything that the model holds; null as above")
+
+
+class Row(BaseModel):
+    """A product."""
+
+    product: str
+    threshold: float | None = Field(description="scores above it are anomalous; null where nothing was held out")
+    alpha: float | None = Field(description="the share of good pictures that may be flagged")
+    by: str = Field(description="what decides, score or map")
+    maps: bool = Field(description="whether it has anomaly maps")
     trained_on: str
     sha256: str = Field(description="of everything that the model holds")
+    loaded: bool = Field(description="whether its detector is in memory; others are loaded when asked for")
+
+
+class Products(BaseModel):
+    """All products."""
+
+    products: list[Row]
 
 
 def problems(told: dict[int, str]) -> dict[int | str, dict[str, Any]]:

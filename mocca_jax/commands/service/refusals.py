@@ -14,6 +14,7 @@ from mocca_jax.config.nearest import near
 
 ADDRESS = (404, 405)  # statuses of requests that found nobody who answers them
 LAST = (408, 413)  # statuses after which the connection ends: its client may still be sending
+SHOWN = 20  # names of products in a message
 LINGER, QUIET = 5.0, 0.5  # seconds in which that is read, and without a byte of it
 
 
@@ -38,6 +39,28 @@ def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     """What is wrong with a parameter's value; all that there are say yes or no."""
     wrong = [f"{fault['loc'][-1]} = {fault['input']!r}: it is true or false" for fault in error.errors()]
     return JSONResponse({"detail": "; ".join(wrong)}, 422)
+
+
+def chosen(product: str | None, known: list[str]) -> str:
+    """The product that is asked for.
+
+    Raises:
+        HTTPException: 422, there is no such product, or several and none is named.
+    """
+    if product is None and len(known) == 1:
+        return known[0]
+    if product is None:
+        raise HTTPException(422, f"which product? Add ?product=NAME to the address; known: {listed(known)}")
+    if product not in known:
+        asked = product[:80]
+        raise HTTPException(422, f"unknown product {asked!r} (known: {listed(known)}){near(asked, known)}")
+    return product
+
+
+def listed(names: list[str]) -> str:
+    """The names of products, the first of them where there are many."""
+    more = f" and {len(names) - SHOWN} more, see /products" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def broken(request: Request, error: Exception) -> JSONResponse:
