@@ -55,7 +55,7 @@ async def load(options, address: str, service: subprocess.Popen, began: float) -
     detector = Detector.load(options.run)
     bodies, wanted = bodies_and_scores(detector)
     limits = httpx.Limits(max_connections=options.at_once)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=address) as client:
         while True:
             try:
                 if (await client.get("/ready")).status_code == 200:
@@ -63,22 +63,24 @@ async def load(options, address: str, service: subprocess.Popen, began: float) -
             except httpx.ConnectError:
                 pass
             await asyncio.sleep(0.1)
-        print(f"ready after {time.monotonic() - began:.1f} s")
-        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-        done, step = 0, max(options.at_once, options.requests // 5)
-        while done < options.requests:
-            count = step if done else options.at_once
-            bare_rate, bare_cost = bare(detector, [b for b, score in zip(bodies, wanted, strict=True) if score])
-            gate, start, used = asyncio.Semaphore(options.at_once), time.monotonic(), processor(service)
+    print(f"ready after {time.monotonic() - began:.1f} s")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    done, step = 0, max(options.at_once, options.requests // 5)
+    while done < options.requests:
+        count = step if done else options.at_once
+        bare_rate, bare_cost = bare(detector, [b for b, score in zip(bodies, wanted, strict=True) if score])
+        gate, start, used = asyncio.Semaphore(options.at_once), time.monotonic(), processor(service)
+        # New connections each time: old ones were closed while nobody asked.
+        async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
             rows = await asyncio.gather(*(one(client, gate, bodies, wanted, n) for n in range(count)))
-            spent, (seconds, right) = time.monotonic() - start, zip(*rows, strict=True)
-            done += count
-            scored = count - count // BROKEN
-            cost = (processor(service) - used) / scored
-            figures = (1e3 * statistics.median(seconds), 1e3 * sorted(seconds)[int(0.95 * count)], count / spent)
-            times = (f"{scored / spent:.0f}", f"{bare_rate:.0f}", f"{1e3 * cost:.1f}", f"{1e3 * bare_cost:.1f}")
-            cells = (done, *(f"{f:.0f}" for f in figures), *times, count - sum(right), memory(service))
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        spent, (seconds, right) = time.monotonic() - start, zip(*rows, strict=True)
+        done += count
+        scored = count - count // BROKEN
+        cost = (processor(service) - used) / scored
+        figures = (1e3 * statistics.median(seconds), 1e3 * sorted(seconds)[int(0.95 * count)], count / spent)
+        times = (f"{scored / spent:.0f}", f"{bare_rate:.0f}", f"{1e3 * cost:.1f}", f"{1e3 * bare_cost:.1f}")
+        cells = (done, *(f"{f:.0f}" for f in figures), *times, count - sum(right), memory(service))
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def bare(detector: Detector, files: list[bytes]) -> tuple[float, float]:
