@@ -4,57 +4,95 @@ import asyncio
 import base64
 import io
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
+from absl import logging
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 import mocca_jax
 from mocca_jax.commands.service import page, refusals
 from mocca_jax.commands.service.asking import ASK
-from mocca_jax.commands.service.batcher import Batcher, warm_up
+from mocca_jax.commands.service.batcher import Batcher
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, Answer, Health, Version, problems
+from mocca_jax.commands.service.interface import BODY, METRICS, Answer, Health, Products, Ready, Row, Version, problems
+from mocca_jax.commands.service.keys import WANTED, Guarded
+from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.commands.service.limits import Limits
+from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
+from mocca_jax.commands.service.middleware import Observed, seen
+from mocca_jax.commands.service.shelf import Product, Shelf
 from mocca_jax.data import decoder
 from mocca_jax.data.likeness import looks_like
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.report import overlays
 
+UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
+WARMING = 0.01  # seconds between two looks at whether it is warm
 
-def make_app(detector: Detector, limits: Limits) -> FastAPI:
-    """The service as an ASGI application.
 
-    Raises:
-        UserError: a model of videos, which scores frames only when their neighbours are known.
+def make_app(
+    shelf: Shelf,
+    limits: Limits,
+    key: str | None = None,
+    lines: bool = False,
+    begin_cold: bool = False,
+) -> FastAPI:
+    """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
+
+    Args:
+        shelf: the detectors that answer.
+        limits: of requests.
+        key: what requests have to bring, see `keys.Guarded`.
+        lines: a line in the log for each request.
+        begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
     """
-    if detector.inputs.has_frames:
-        raise UserError("this run is one on videos; only runs on pictures can be served")
-    batcher, digest = Batcher(detector, limits.waiting), detector.digest
+    known, lifecycle = shelf.products, Lifecycle()
+    metrics = Metrics(known, lambda: batcher.waiting, lambda: len(shelf), lambda: not lifecycle.not_ready)
+    batcher = Batcher(limits.waiting, metrics.judged)
+
+    async def work() -> None:
+        try:
+            await shelf.warm()
+        except Exception as error:  # whatever it is, it ends the service with its message
+            lifecycle.failed = error
+            raise
+        lifecycle.warm = True
+        await batcher.work()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up, detector)
-        worker = asyncio.create_task(batcher.work())
+        worker = asyncio.create_task(work())
+        while not (begin_cold or lifecycle.warm or worker.done()):
+            await asyncio.sleep(WARMING)
+        if worker.done():
+            await worker
         yield
+        lifecycle.stopping = True
         worker.cancel()
 
     app = FastAPI(
         title="mocca_jax",
-        description=f"Finds what is unusual in pictures. Trained on: {detector.description}",
+        description=f"Finds what is unusual in pictures. {_about(known)}",
         version=mocca_jax.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
         openapi_url=None,  # it is answered below, as every address, by what knows its parameters
         dependencies=[Depends(refusals.known_parameters)],
-        responses=problems({422: "an unknown or repeated parameter, or a value that it cannot have"}),
-        exception_handlers={AnyHTTPException: refusals.refused, RequestValidationError: refusals.invalid},
+        responses=problems({422: UNFIT} | ({401: WANTED} if key else {})),
+        exception_handlers={
+            AnyHTTPException: refusals.refused,
+            RequestValidationError: refusals.invalid,
+            Exception: refusals.broken,
+        },
     )
+    app.state.lifecycle = lifecycle
 
     @app.post(
         "/score",
@@ -63,13 +101,16 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
         response_model_exclude_unset=True,
     )
     async def score(
-        request: Request, map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False
+        request: Request,
+        map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False,
+        product: Annotated[str | None, Query(description="one of `/products`; where there is one, it is that")] = None,
     ) -> Answer:
         """Score, p-value and decision for one picture; with `map=true` also where it is unusual.
 
         `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
         """
-        if map and detector.map_scale is None:
+        name = seen(request).product = refusals.chosen(product, list(known))
+        if map and not known[name].maps:
             raise HTTPException(400, "this model has no anomaly maps: leave map out")
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
@@ -77,7 +118,9 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                return await _unless_gone(request, _answer(batcher, body, limits, map))
+                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, map))
+            seen(request).said["decision"] = answer.anomalous
+            return answer
         except TimeoutError as error:
             raise HTTPException(504, f"no answer within {limits.seconds:g} s") from error
         finally:
@@ -88,10 +131,30 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
         """Whether it answers."""
         return Health(status="ok", waiting=batcher.waiting)
 
+    @app.get("/ready", responses=problems({503: "it is still warming up, or shutting down"}))
+    async def ready() -> Ready:
+        """Whether requests should be sent now."""
+        if why := lifecycle.not_ready:
+            raise HTTPException(503, why, headers={"Retry-After": "1"})
+        return Ready(status="ready")
+
+    @app.get("/metrics", response_class=Response, responses={200: METRICS})
+    async def counted() -> Response:
+        """What it has counted, in Prometheus' text format."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
     @app.get("/version")
     async def version() -> Version:
-        """Which model it is."""
-        return Version(mocca_jax=mocca_jax.__version__, trained_on=detector.description, sha256=digest)
+        """Which program it is, and which model where there is one product; `/products` has all."""
+        (of, *others) = known.values()
+        model = {} if others else {"trained_on": of.trained_on, "sha256": of.sha256}
+        return Version(mocca_jax=mocca_jax.__version__, **model)
+
+    @app.get("/products")
+    async def products() -> Products:
+        """What it judges, and by what."""
+        rows = {name: Row(product=name, loaded=shelf.is_loaded(name), **asdict(of)) for name, of in known.items()}
+        return Products(products=list(rows.values()))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def interface() -> dict[str, Any]:
@@ -99,9 +162,14 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None)
+        maps = any(of.maps for of in known.values())
+        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), maps, bool(key), list(known))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
+    if key:
+        app.add_middleware(Guarded, key=key)
+    routes = {route.path for route in app.routes}
+    app.add_middleware(Observed, metrics=metrics, lifecycle=lifecycle, routes=routes, lines=lines)
     return app
 
 
@@ -111,18 +179,36 @@ def _no_answer(limits: Limits) -> dict[int, str]:
         400: "no picture that can be read: an empty body, a damaged file, a form without exactly one file",
         408: f"the body came too slowly: {limits.idle:g} s without a byte, or over {limits.upload:g} s in all",
         413: f"the body is longer than {limits.megabytes:g} megabytes",
-        503: f"more than {limits.waiting} requests are under way; ask again after the seconds of Retry-After",
+        503: f"more than {limits.waiting} requests are under way, or the product's detector cannot be loaded; ask "
+        "again after the seconds of Retry-After",
         504: f"no answer within {limits.seconds:g} s",
     }
 
 
-async def _answer(batcher: Batcher, body: bytes, limits: Limits, with_map: bool) -> Answer:
-    """What is said about one picture file.
+def _about(known: dict[str, Product]) -> str:
+    (of, *others) = known.values()
+    return f"Products: {refusals.listed(list(known))}" if others else f"Trained on: {of.trained_on}"
+
+
+async def _answer(shelf: Shelf, batcher: Batcher, name: str, body: bytes, limits: Limits, with_map: bool) -> Answer:
+    """What is said about one picture file of a product.
 
     Raises:
-        HTTPException: 400, it cannot be read.
+        HTTPException: 400, it cannot be read; 503, the product's detector cannot be loaded.
     """
-    detector = batcher.detector
+    async with AsyncExitStack() as stack:
+        try:
+            detector = await stack.enter_async_context(shelf.lent(name))
+        except UserError as error:
+            logging.warning("product %r cannot be loaded: %s", name, error)
+            said = f"the detector of {name!r} cannot be loaded now; the service's log says why"
+            raise HTTPException(503, said, headers={"Retry-After": "10"}) from error
+        return await _judged(batcher, name, detector, body, limits, with_map)
+
+
+async def _judged(
+    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, with_map: bool
+) -> Answer:
     try:
         view = await asyncio.to_thread(_view, detector, body, limits)
     except UserError as error:
@@ -130,8 +216,9 @@ async def _answer(batcher: Batcher, body: bytes, limits: Limits, with_map: bool)
         seen = "" if like in str(error) else f"; it looks like {like}"
         seen += f"; {ASK}" if like else ""
         raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
-    found, index = await batcher.score(view)
+    found, index = await batcher.score(name, detector, view)
     return Answer(
+        product=name,
         score=float(found.score[index]),
         p_value=None if found.p_value is None else float(found.p_value[index]),
         anomalous=None if found.anomalous is None else bool(found.anomalous[index]),

@@ -23,6 +23,8 @@ BODY = {
     },
 }
 
+METRICS = {"description": "in Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
 
 class Problem(BaseModel):
     """Why there is no answer."""
@@ -33,12 +35,19 @@ class Problem(BaseModel):
 class Answer(BaseModel):
     """What is known of a picture."""
 
+    product: str
     score: float = Field(description="larger is more anomalous; the scale differs from model to model")
     p_value: float | None = Field(description="share of held-out normal pictures that look at least as anomalous")
     anomalous: bool | None = Field(description="the decision")
     threshold: float | None = Field(description="scores above it are anomalous")
     layers: dict[str, float] = Field(description="each layer's part of the score")
     map_png: str = Field(default="", description="with map=true: the picture under its anomaly map, a PNG in base64")
+
+
+class Ready(BaseModel):
+    """That requests should be sent."""
+
+    status: str
 
 
 class Health(BaseModel):
@@ -49,11 +58,30 @@ class Health(BaseModel):
 
 
 class Version(BaseModel):
-    """Which model it is."""
+    """Which program and which model it is."""
 
     mocca_jax: str = Field(description="version of the program")
+    trained_on: str | None = Field(None, description="null where there are several products")
+    sha256: str | None = Field(None, description="of everything that the model holds; null as above")
+
+
+class Row(BaseModel):
+    """A product."""
+
+    product: str
+    threshold: float | None = Field(description="scores above it are anomalous; null where nothing was held out")
+    alpha: float | None = Field(description="the share of good pictures that may be flagged")
+    by: str = Field(description="what decides, score or map")
+    maps: bool = Field(description="whether it has anomaly maps")
     trained_on: str
     sha256: str = Field(description="of everything that the model holds")
+    loaded: bool = Field(description="whether its detector is in memory; others are loaded when asked for")
+
+
+class Products(BaseModel):
+    """All products."""
+
+    products: list[Row]
 
 
 def problems(told: dict[int, str]) -> dict[int | str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from mocca_jax.config.nearest import near
 
 ADDRESS = (404, 405)  # statuses of requests that found nobody who answers them
 LAST = (408, 413)  # statuses after which the connection ends: its client may still be sending
+SHOWN = 20  # names of products in a message
 LINGER, QUIET = 5.0, 0.5  # seconds in which that is read, and without a byte of it
 
 
@@ -40,13 +41,40 @@ def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": "; ".join(wrong)}, 422)
 
 
+def chosen(product: str | None, known: list[str]) -> str:
+    """The product that is asked for.
+
+    Raises:
+        HTTPException: 422, there is no such product, or several and none is named.
+    """
+    if product is None and len(known) == 1:
+        return known[0]
+    if product is None:
+        raise HTTPException(422, f"which product? Add ?product=NAME to the address; known: {listed(known)}")
+    if product not in known:
+        asked = product[:80]
+        raise HTTPException(422, f"unknown product {asked!r} (known: {listed(known)}){near(asked, known)}")
+    return product
+
+
+def listed(names: list[str]) -> str:
+    """The names of products, the first of them where there are many."""
+    more = f" and {len(names) - SHOWN} more, see /products" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def broken(request: Request, error: Exception) -> JSONResponse:
+    """The answer where the program has a fault; the log says which."""
+    return JSONResponse({"detail": "the service failed at this request; its log says why"}, 500)
+
+
 def refused(request: Request, error: AnyHTTPException) -> JSONResponse:
     """The answer to who asked for something that there is not, or sent what cannot be taken."""
     detail, headers = error.detail, dict(error.headers or {})
     if error.status_code in ADDRESS:
         detail = _address(request, headers.get("Allow"))
     if error.status_code in LAST:
-        return _Last({"detail": detail}, error.status_code, headers)
+        return Last({"detail": detail}, error.status_code, headers)
     return JSONResponse({"detail": detail}, error.status_code, headers)
 
 
@@ -61,7 +89,7 @@ def _address(request: Request, allowed: str | None) -> str:
     return f"nothing is at {path[:80]!r} (there are {there}){near(path[:80], [path for path, _ in routes])}"
 
 
-class _Last(JSONResponse):
+class Last(JSONResponse):
     """The last answer of a connection.
 
     What the client still sends is read for a moment: a connection that is closed upon somebody in the middle of sending
