@@ -144,7 +144,7 @@ def predict(
     pending = [source for source in found.wanted if printable(source.path) not in rows.done]
     failures: list[str] = []
     with console.Phase("scoring", len(found.wanted), "files", done=len(found.wanted) - len(pending)) as phase:
-        for chunk in _chunks(pending, detector.config.batch_size):
+        for chunk in _chunks(pending, detector.scorer.at_once):
             score = _score_video if chunk[0].has_frames else _score_pictures
             failures += score(detector, chunk, rows, output, drawn, phase)
             rows.keep()
@@ -188,7 +188,7 @@ def _score_video(
             names = [(path, frame) for frame in range(len(found.score))]
             rows.add(names, [fingerprint] * len(names), found)
             return []
-        while some := list(islice(pictures, detector.config.batch_size)):
+        while some := list(islice(pictures, detector.scorer.at_once)):
             names = [(path, count + n) for n in range(len(some))]
             seen = [detector.see(picture) for picture in some]
             _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn)

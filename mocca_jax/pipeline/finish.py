@@ -18,7 +18,7 @@ from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, decision, examples, outcome, results
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, localize, maps, rounding, tiled
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
 
@@ -125,10 +125,17 @@ def _others(run: Ended, program: Any, known: set[str], scale: evaluate.Scale) ->
     found = {}
     for name, split in _splits(run.dataset).items():
         if name not in known:
-            whole = (program, run.trained.state, split, run.dataset.aggregate, run.config, run.mesh, name)
-            scores = run.parts.make(f"scores: {name}", partial(evaluate.score_split, *whole), None, together=True)
+            score = partial(_score, run, program, split, name)
+            scores = run.parts.make(f"scores: {name}", score, None, together=True)
             found |= {name: evaluate.standardized(scores, scale)} if scores else {}
     return found
+
+
+def _score(run: Ended, program: Any, split: Split, name: str) -> evaluate.Scores:
+    config, state = run.config, run.trained.state
+    if tiled.is_used(config):
+        return tiled.score_split(program, state, split, name)
+    return evaluate.score_split(program, state, split, run.dataset.aggregate, config, run.mesh, name)
 
 
 def _splits(dataset: Dataset) -> dict[str, Split]:
@@ -140,6 +147,8 @@ def _splits(dataset: Dataset) -> dict[str, Split]:
 def _program(run: Ended, splits: list[Split]) -> Any:
     """What scores the splits: compiled before it is used where all have units of one kind."""
     model = evaluate.built(run.config, run.dataset.inputs.shape)
+    if tiled.is_used(run.config):
+        return tiled.Judge(model, run.dataset.inputs, run.config, run.mesh)
     program = evaluate.make_program(model, stages.last(run.config), run.dataset.inputs.preprocess, run.config)
     kinds = {(split.images.shape[1:], split.images.dtype) for split in splits}
     if len(kinds) == 1:
@@ -199,7 +208,7 @@ def _content(run: Ended, normals: np.ndarray | None, scale: evaluate.Scale, tied
         heldout=normals,
         scale=scale,
         description=run.dataset.description,
-        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
+        samples=None if tiled.is_used(run.config) else fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
     )

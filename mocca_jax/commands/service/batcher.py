@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 
+from mocca_jax.data.inputs import TILES
 from mocca_jax.detector import Detector, Findings
 
 
@@ -35,7 +36,7 @@ class Batcher:
         """Scores what comes, for ever."""
         while True:
             batch = [await self._queue.get()]
-            while not self._queue.empty() and len(batch) < self.detector.config.batch_size:
+            while not self._queue.empty() and len(batch) < self.detector.scorer.at_once:
                 batch.append(self._queue.get_nowait())
             batch = [(view, future) for view, future in batch if not future.done()]  # others have been given up
             if not batch:
@@ -57,9 +58,10 @@ class Batcher:
 
 def warm_up(detector: Detector) -> None:
     """Compiles the batch sizes that requests will need."""
-    view = np.zeros((*detector.inputs.size, detector.inputs.channels), np.uint8)
+    inputs = detector.inputs
+    view = np.zeros((*(inputs.shape[:2] if inputs.fit == TILES else inputs.size), inputs.channels), np.uint8)
     count = 1
-    while count <= detector.config.batch_size:
+    while count <= detector.scorer.at_once:
         detector.of_views([[view] * count])
         count *= 2
     if detector.map_scale is not None:
