@@ -88,6 +88,8 @@ def picture(source: Source, depth: int = 0, most_pixels: int | None = None, page
 def rgb(found: Loaded, depth: int = 0) -> Image.Image:
     """What was loaded as 8-bit RGB; see `picture`."""
     if found.deep is None:
+        if found.image.mode == "RGB":  # to convert would copy it
+            return found.image
         opaque = found.image.mode != "P" or "transparency" not in found.image.info
         return (found.image if opaque else found.image.convert("RGBA")).convert("RGB")
     return Image.fromarray(values.eight_bits(found.colours(), depth)).convert("RGB")
