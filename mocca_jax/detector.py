@@ -276,6 +276,8 @@ class Detector(OutlierConventions):
         self.by, self.calibration = by, calibration
 
     def _map_method(self) -> maps.Maps:
+        if self.scorer.judge:
+            return tiled.make_maps(self.scorer.judge, self.scorer.state, maps.SMOOTHING)
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
         return maps.make(self.map_scale.method, context, self.content.map_statistics)
 

@@ -5,6 +5,7 @@ import base64
 import io
 
 import httpx
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from mocca_jax.files import whole
 from mocca_jax.method import everywhere, places
 from mocca_jax.outputs import results
 from mocca_jax.scoring import maps, regions, tiled
+from mocca_jax.training import parallel
 from tests.conftest import shared
 from tests.runs import once, rows_of
 
@@ -267,3 +269,21 @@ def test_maps_take_pictures_of_several_sizes(detector):
     )
     found = list(maps.make("statistics", context, {})(Pictures(pictures, sizes)))
     assert [values.shape for values in found] == [(40, 56), (24, 33)]
+
+
+def test_distances_are_alike_on_one_device_and_on_eight(detector):
+    scorer, picture = detector.scorer, texture(1)
+    mesh = parallel.Mesh(np.array(jax.devices()[:8]), (parallel.AXIS,))
+    eight = tiled.Judge(scorer.model, detector.inputs, detector.config, mesh)
+    state = jax.device_get(scorer.state)
+    found, wanted = eight.away(eight.held(state), picture), scorer.judge.away(scorer.state, picture)
+    for part, values in wanted.items():
+        np.testing.assert_allclose(found[part], values, rtol=1e-3, atol=1e-3)
+
+
+def test_another_picture_in_the_same_array_is_looked_at_anew(detector):
+    picture, spot = texture(2), spotted(3, 60, 60)[0]
+    before = detector.of_views([[picture]]).combined
+    picture[:] = spot
+    after = detector.of_views([[picture]]).combined
+    assert after > before and after == detector.of_views([[spot]]).combined

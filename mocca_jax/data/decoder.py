@@ -7,6 +7,7 @@ are divided down from `depth` bits, floats lie in [0, 1]. A file of several page
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,7 +197,10 @@ def opened(file: Path | BinaryIO, most_pixels: int | None = None) -> Iterator[Im
         UserError: more than `most_pixels`.
     """
     Image.init()
-    with Image.open(file, formats=[form for form in Image.ID if form not in PROGRAMS]) as image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of fewer pixels than `_bound` allows
+        read = Image.open(file, formats=[form for form in Image.ID if form not in PROGRAMS])
+    with read as image:
         _bound(image, most_pixels)
         yield image
 

@@ -52,11 +52,12 @@ def finish(run: Ended) -> dict[str, Any]:
     if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
         (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
         bundle.save(run.workdir / bundle.FILE, content)
-    scores |= _others(run, program, set(scores), scale)
+    drawn: dict[str, list[np.ndarray]] = {}
+    scores |= _others(run, program, set(scores), scale, drawn)
     seconds["evaluation"] = time.monotonic() - began
     if not parallel.is_first_host():
         return {}
-    localized = parts.make("anomaly maps", partial(_localized, run), localize.Localized())
+    localized = parts.make("anomaly maps", partial(_localized, run, drawn), localize.Localized())
     if localized.result:
         tied[decision.MAP] = localized.result["rounding"]
     found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
@@ -120,21 +121,24 @@ def _normals(run: Ended) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, di
     return {"heldout": heldout}, scale, {decision.SCORE: tied}, program
 
 
-def _others(run: Ended, program: Any, known: set[str], scale: evaluate.Scale) -> dict[str, evaluate.Scores]:
-    """Scores of the other splits."""
+def _others(
+    run: Ended, program: Any, known: set[str], scale: evaluate.Scale, drawn: dict[str, list[np.ndarray]]
+) -> dict[str, evaluate.Scores]:
+    """Scores of the other splits; maps that come with them are put into `drawn`."""
     found = {}
     for name, split in _splits(run.dataset).items():
         if name not in known:
-            score = partial(_score, run, program, split, name)
+            score = partial(_score, run, program, split, name, drawn)
             scores = run.parts.make(f"scores: {name}", score, None, together=True)
             found |= {name: evaluate.standardized(scores, scale)} if scores else {}
     return found
 
 
-def _score(run: Ended, program: Any, split: Split, name: str) -> evaluate.Scores:
+def _score(run: Ended, program: Any, split: Split, name: str, drawn: dict[str, list[np.ndarray]]) -> evaluate.Scores:
     config, state = run.config, run.trained.state
     if tiled.is_used(config):
-        return tiled.score_split(program, state, split, name)
+        found, drawn[name] = tiled.score_split(program, state, split, maps.SMOOTHING, name)
+        return found
     return evaluate.score_split(program, state, split, run.dataset.aggregate, config, run.mesh, name)
 
 
@@ -160,8 +164,8 @@ def _program(run: Ended, splits: list[Split]) -> Any:
     return program
 
 
-def _localized(run: Ended) -> localize.Localized:
-    """Maps of this host's devices; all of the test set's are kept."""
+def _localized(run: Ended, drawn: dict[str, list[np.ndarray]]) -> localize.Localized:
+    """Maps of this host's devices; all of the test set's are kept. `drawn`: those that are there already, by split."""
     dataset, fitted = run.dataset, run.fitted
     if dataset.heldout is None or dataset.heldout.pictures is None:
         return localize.Localized()
@@ -169,7 +173,7 @@ def _localized(run: Ended) -> localize.Localized:
     context = maps.Context(model, run.trained.state, dataset.inputs, run.config, parallel.own_mesh())
     ready = None
     if fitted:
-        ready = localize.Ready(fitted.pixel_maps(dataset.inputs.shape), fitted.rounding[decision.MAP])
+        ready = localize.Ready(fitted.pixel_maps(dataset.inputs.shape) | drawn, fitted.rounding[decision.MAP])
     everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
     return localize.run(context, dataset, everything, ready, run.parts)
 

@@ -93,7 +93,7 @@ def fit(
     made = parts.make("made-up defects", lambda: _made(windows, unseen, without, config, first), None, together=True)
     chosen = made.chosen if made else first
     known = Placed(grids, colour, grey, fitting.weights_of(chosen))
-    left_out = tiled.scores(found, known.weights)
+    left_out = tiled.scores(tiled.largest(of_picture, known.weights) for of_picture in found)
     whole = [tiled.combined(of_picture, known.weights) for of_picture in found]
     drawn = _drawn(judge, whole, pictures.sizes) | _drawn_of_made(judge, made)
     size = float(np.abs(left_out.combined).max())

@@ -104,8 +104,10 @@ def run(
     if dataset.test is None:
         shown = chosen.drawn.get("defects", [])[: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, chosen.statistics, dataset.defects, dict(enumerate(shown)))
-    steps = _with_progress(chosen.draw, dataset.test.pictures, "maps")
-    found = parts.make("maps of the test set", lambda: list(steps), None)
+    found = chosen.drawn.get("test")
+    if found is None:
+        steps = _with_progress(chosen.draw, dataset.test.pictures, "maps")
+        found = parts.make("maps of the test set", lambda: list(steps), None)
     if found is None:
         return Localized(result, largest, chosen.statistics)
     largest["test"] = _largest(found)

@@ -136,7 +136,7 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
     mesh = context.mesh
     if tiled.is_used(context.config):
         judge = tiled.Judge(context.model, context.inputs, context.config, mesh)
-        return tiled.make_maps(judge, context.state, SMOOTHING)
+        return tiled.make_maps(judge, judge.held(context.state), SMOOTHING)
 
     def held_by(state: TrainState) -> Any:
         return parallel.replicate((state.replace(opt_state=()), statistics), mesh)

@@ -39,7 +39,7 @@ class Scorer:
         self.state = parallel.replicate(held, self.mesh)
         self._state_of_one = parallel.replicate(held, self._one)
         self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
-        self._judge = tiled.Judge(self.model, inputs, config, self.mesh) if tiled.is_used(config) else None
+        self.judge = tiled.Judge(self.model, inputs, config, self.mesh) if tiled.is_used(config) else None
         self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_movement else None
 
     def scores(self, pictures: Any) -> evaluate.Scores:
@@ -55,8 +55,8 @@ class Scorer:
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Of pictures that `view` made, some at a time."""
-        if self._judge:
-            found = tiled.of_pictures(self._judge, self.state, (raw for chunk in chunks for raw in chunk))
+        if self.judge:
+            found = tiled.of_pictures(self.judge, self.state, (raw for chunk in chunks for raw in chunk))
             if found is None:
                 raise UserError("no pictures were given")
             return found
@@ -139,7 +139,7 @@ class Scorer:
     @property
     def at_once(self) -> int:
         """How many pictures are held at the same time: large ones, which are looked at in tiles, one by one."""
-        return 1 if self._judge else self.config.batch_size
+        return 1 if self.judge else self.config.batch_size
 
     def prepared(self, pictures: Any) -> Iterator[list[incoming.Seen]]:
         """What the network sees of the pictures, a batch at a time."""

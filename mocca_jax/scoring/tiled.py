@@ -5,6 +5,7 @@ grid. Each tile gives a map of distances on that grid; where tiles overlap these
 whose largest value is the score. Only a batch of tiles is ever computed at once, whatever the size of the picture.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from mocca_jax.training.interrupts import Interrupted, StopRequest
 from mocca_jax.training.step import TrainState, features_of
 
 LEVEL = 128.0  # what the mean of each channel of a picture is brought to, before the run's own colour
+USUAL = 256  # pixels, side of a tile; of larger ones a batch has fewer, as many pixels
 FINER = 2  # values of a map, along a cell of the fine grid
 
 Grids = dict[str, np.ndarray]  # by part of the score, `[rows, columns]` of a picture's fine grid
@@ -94,7 +96,9 @@ class Judge:
 
     def __init__(self, model: AutoEncoder, inputs: Inputs, config: Any, mesh: Any, stop: StopRequest | None = None):
         self.config, self.mesh, self._stop = config, mesh, stop or StopRequest()
+        self._last: tuple[TrainState, tuple[int, ...], bytes, Grids] | None = None
         self.side, self.sizes = inputs.shape[0], placed.sides(config, inputs.shape)
+        self.at_once = max(1, min(config.batch_size, config.batch_size * USUAL**2 // self.side**2))
 
         def features(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
             known = held.statistics
@@ -138,6 +142,15 @@ class Judge:
         overlap = setting(self.config, "overlap") // where.pixels
         return {part: blended(where, values, overlap) for part, values in found.items()}
 
+    def last_or_away(self, held: TrainState, picture: np.ndarray) -> Grids:
+        """As `away`; of the picture that was asked for last not anew: score, regions and overlay each ask."""
+        digest, last = hashlib.blake2b(np.ascontiguousarray(picture)).digest(), self._last
+        if last is not None and last[0] is held and last[1:3] == (picture.shape, digest):
+            return last[3]
+        found = self.away(held, picture)
+        self._last = (held, picture.shape, digest, found)
+        return found
+
     def cut(self, picture: np.ndarray) -> Iterator[np.ndarray]:
         """The tiles of a picture, see `batches`; what sticks out is the picture's mirror image."""
         where, gain = self.layout(picture), gain_of(picture)
@@ -146,11 +159,11 @@ class Judge:
         return self.batches(mirrored(piece, (self.side, self.side)) * gain for piece in pieces)
 
     def batches(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Tiles `[side, side, C]` float32, multiplied by their picture's `gain_of`, as many at once as a batch has."""
+        """Tiles `[side, side, C]` float32, multiplied by their picture's `gain_of`, `at_once` together."""
         batch: list[np.ndarray] = []
         for tile in tiles:
             batch.append(tile)
-            if len(batch) == self.config.batch_size:
+            if len(batch) == self.at_once:
                 yield np.stack(batch)
                 batch = []
         if batch:
@@ -159,7 +172,7 @@ class Judge:
     def _run(self, program: Callable, held: TrainState, batch: np.ndarray) -> dict[str, np.ndarray]:
         if self._stop.signum:
             raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
-        padded = parallel.padded(self.config.batch_size, self.mesh)
+        padded = parallel.padded(self.at_once, self.mesh)
         own = parallel.own_rows(padded, self.mesh)
         found = parallel.fetch(program(held, parallel.shard(batching.filled(batch, padded)[own], self.mesh)))
         return {name: np.asarray(values)[: len(batch)] for name, values in found.items()}
@@ -175,13 +188,15 @@ def maps(grids: Mapping[str, places.Statistics], away: Mapping[str, np.ndarray])
     return found
 
 
-def scores(found: Iterable[Grids], weights: Mapping[str, Any]) -> Scores:
-    """Of pictures by their maps: the largest values of what the run adds, and of each part."""
-    rows = []
-    for of_picture in found:
-        whole = of_picture | {placed.SCORE: combined(of_picture, weights)}
-        rows.append({name: values.max()[None] for name, values in whole.items()})
-    layers = joined(rows)
+def largest(found: Grids, weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Of a picture's maps, `[1]` each: the largest value of each part's, and of the run's own."""
+    whole = found | {placed.SCORE: combined(found, weights)}
+    return {name: values.max()[None] for name, values in whole.items()}
+
+
+def scores(found: Iterable[dict[str, np.ndarray]]) -> Scores:
+    """Of pictures by what `largest` gives of them."""
+    layers = joined(list(found))
     return Scores(layers.pop(placed.SCORE), layers)
 
 
@@ -206,29 +221,36 @@ def drawn(found: np.ndarray, sides: tuple[int, int], pixels: int, smoothing: flo
 
 
 def make_maps(judge: Judge, own: TrainState, smoothing: float) -> Callable[..., Iterator[np.ndarray]]:
-    """What `maps.make` makes: takes `Pictures`, yields a `drawn` map of each."""
+    """What `maps.make` makes: takes `Pictures`, yields a `drawn` map of each; `own`: `Judge.held`."""
 
     def made(pictures: Pictures, state: TrainState | None = None) -> Iterator[np.ndarray]:
-        held = judge.held(own if state is None else state)
+        held = own if state is None else judge.held(state)
         for picture in each(pictures):
             known = held.statistics
-            found = combined(maps(known.grids, judge.away(held, picture)), known.weights)
+            found = combined(maps(known.grids, judge.last_or_away(held, picture)), known.weights)
             yield drawn(found, picture.shape[:2], judge.layout(picture).pixels, smoothing)
 
     return made
 
 
-def score_split(judge: Judge, state: TrainState, split: Split, name: str = "samples") -> Scores:
-    """The scores of a split's pictures; `name`: what to call it while it lasts."""
-    pictures = console.steps(each(split.pictures), f"scoring {name}", len(split.pictures), "images")
-    return of_pictures(judge, judge.held(state), pictures)
+def score_split(
+    judge: Judge, state: TrainState, split: Split, smoothing: float, name: str = "samples"
+) -> tuple[Scores, list[np.ndarray]]:
+    """The scores of a split's pictures and their `drawn` maps; `name`: what to call it while it lasts."""
+    held, known, found, shown = judge.held(state), state.statistics, [], []
+    for picture in console.steps(each(split.pictures), f"scoring {name}", len(split.pictures), "images"):
+        found.append(maps(known.grids, judge.away(held, picture)))
+        pixels = judge.layout(picture).pixels
+        shown.append(drawn(combined(found[-1], known.weights), picture.shape[:2], pixels, smoothing))
+        found[-1] = largest(found[-1], known.weights)
+    return scores(found), shown
 
 
 def of_pictures(judge: Judge, held: TrainState, pictures: Iterable[np.ndarray]) -> Scores | None:
     """The scores of pictures `[rows, columns, C]` uint8; None of none."""
     known = held.statistics
-    found = [maps(known.grids, judge.away(held, picture)) for picture in pictures]
-    return scores(found, known.weights) if found else None
+    found = [largest(maps(known.grids, judge.last_or_away(held, picture)), known.weights) for picture in pictures]
+    return scores(found) if found else None
 
 
 def at_full_size(found: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
