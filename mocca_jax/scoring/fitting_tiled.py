@@ -19,7 +19,7 @@ from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import fitting, maps, placed, rounding, tiled
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.scoring.fitting import Fitted, Made
-from mocca_jax.scoring.normals import COLOURED, FOLDS, GREY, LAMPS, LIT, MANY, spread
+from mocca_jax.scoring.normals import COLOURED, FOLDS, GREY, LAMPS, LIT, spread
 from mocca_jax.scoring.placed import GRIDS, KINDS, Placed
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.parts import STRICT, Parts
@@ -69,9 +69,8 @@ def fit(
     pictures = dataset.train.pictures
     count = len(pictures)
     fold = np.random.default_rng(config.split_seed).permutation(np.arange(count) % FOLDS)
-    first = placed.FIRST if count >= MANY else placed.FIRST_OF_FEW
     colour, grey = _colours(pictures)
-    state = state.replace(statistics=Placed({}, colour, grey, fitting.weights_of(first)))
+    state = state.replace(statistics=Placed({}, colour, grey, fitting.weights_of(placed.FIRST)))
     windows = _windows(judge, pictures, fitting.MADE_ON, config.split_seed)
     sums, banks = _summed(judge, state, pictures, fold, config.split_seed)
     nuisance = _lit(judge, state, windows[spread(len(windows.of), LIT)])
@@ -90,8 +89,8 @@ def fit(
     def unseen(some: Windows, states: dict[int, TrainState]) -> dict[str, np.ndarray]:
         return tiled.maps(grids, _unseen(judge, states, fold, some))
 
-    made = parts.make("made-up defects", lambda: _made(windows, unseen, without, config, first), None, together=True)
-    chosen = made.chosen if made else first
+    made = parts.make("made-up defects", lambda: _made(windows, unseen, without, config), None, together=True)
+    chosen = made.chosen if made else placed.FIRST
     known = Placed(grids, colour, grey, fitting.weights_of(chosen))
     left_out = tiled.scores(tiled.largest(of_picture, known.weights) for of_picture in found)
     whole = [tiled.combined(of_picture, known.weights) for of_picture in found]
@@ -224,7 +223,7 @@ def _unseen(
     return found
 
 
-def _made(windows: Windows, unseen: Any, without: dict[int, TrainState], config: Any, first: str) -> Made:
+def _made(windows: Windows, unseen: Any, without: dict[int, TrainState], config: Any) -> Made:
     """As `fitting._made`, on tiles."""
     seed = config.split_seed
     changed = fitting.next_day_of(windows.pixels, seed, day=1)
@@ -235,7 +234,7 @@ def _made(windows: Windows, unseen: Any, without: dict[int, TrainState], config:
         unseen(windows.became(changed), without),
         unseen(replace(twice.became(days), pixels=damaged), without),  # a small defect moves no picture's mean
     ]
-    return fitting.made_of(found, changed, damaged, masks, kinds, first)
+    return fitting.made_of(found, changed, damaged, masks, kinds, placed.FIRST)  # of many places, be pictures few
 
 
 def _drawn(judge: tiled.Judge, whole: list[np.ndarray], sizes: np.ndarray) -> dict[str, list[np.ndarray]]:
