@@ -124,7 +124,10 @@ def test_every_kind_and_preset_says_what_it_is(name):
             "folder:texture,mocca",
             "configs/folder.py is one of pretrained, tiled, mocca, rotatable, texture, not texture and",
         ),
-        ("folder:object", "configs/folder.py has no 'object'; kinds: pretrained, tiled, mocca, rotatable, texture; presets:"),
+        (
+            "folder:object",
+            "configs/folder.py has no 'object'; kinds: pretrained, tiled, mocca, rotatable, texture; presets:",
+        ),
         ("folder:quick", "quick is for kinds that train: name one, as in configs/folder.py:mocca,quick"),
         (
             "folder:pretrained,paper,quick",
