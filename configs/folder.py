@@ -15,22 +15,28 @@ from mocca_jax.configs import mvtec
 
 KINDS = {
     "pretrained": "The default: no training, statistics of pretrained features by place, 256x256.",
+    "tiled": "No training: large pictures of textures with small defects, in tiles of 256x256.",
     "mocca": "The paper's method: the whole image, resized to 128x128; about ten minutes.",
     "rotatable": "The paper's method on rotated copies: parts that lie in any orientation.",
     "texture": "The paper's method on 64x64 patches at 512 pixels: surfaces with small defects.",
 }
+UNTRAINED = ("pretrained", "tiled")
 PRESETS = {name: preset for name, preset in mvtec.PRESETS.items() if name != "pretrained"}
 
 
 def get_config(spec: str = "pretrained") -> ConfigDict:
     kind, chosen = presets.split(spec, "configs/folder.py", KINDS, PRESETS)
-    if kind == "pretrained" and chosen:
+    if kind in UNTRAINED and chosen:
         raise ValueError(
             f"{', '.join(chosen)} is for kinds that train: name one, as in configs/folder.py:mocca,{','.join(chosen)}"
         )
-    config = mvtec.base("object" if kind in ("pretrained", "mocca") else kind)
-    if kind == "pretrained":
+    config = mvtec.base("object" if kind in (*UNTRAINED, "mocca") else kind)
+    if kind in UNTRAINED:
         mvtec.PRESETS["pretrained"](config)
+    if kind == "tiled":
+        config.resize = 0  # as the picture is; or its shorter side, pixels
+        config.tile = 256  # side of a tile, pixels
+        config.overlap = 32  # of neighboring tiles, pixels
     for name in chosen:
         PRESETS[name](config)
     return config

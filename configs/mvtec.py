@@ -148,6 +148,8 @@ def _pretrained(config: ConfigDict) -> None:
     config.layers = (2, 4, 7, 10)  # ends of blocks, in cells of 16 pixels
     config.fine_layers = (2, 4)  # and in cells half as large
     config.cell = 16
+    config.tile = 0  # side of the tiles that large pictures are looked at in; 0: whole pictures
+    config.overlap = 0  # of neighboring tiles, pixels
     config.stages = ()
     config.score = "statistics"
     config.maps = ("statistics",)

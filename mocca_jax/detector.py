@@ -26,7 +26,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle, calibrated
 from mocca_jax.pipeline import given, update
-from mocca_jax.scoring import causes, evaluate, explain, maps, moments, regions
+from mocca_jax.scoring import causes, evaluate, explain, maps, moments, regions, tiled
 from mocca_jax.scoring.conventions import OutlierConventions, check
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
@@ -229,8 +229,7 @@ class Detector(OutlierConventions):
             video: as for `score`, or frames (`footage.Frame`).
             live: frames are waited for, one by one; for detectors of movement.
 
-        Raises:
-            UserError: as `score`; or the model is one of pictures.
+        Raises UserError as `score`, and where the model is one of pictures.
         """
         return moments.of_video(self.scorer, self.findings, video, live)
 
@@ -254,20 +253,22 @@ class Detector(OutlierConventions):
     def anomaly_map(self, pictures: Any) -> list[np.ndarray]:
         """One map `[rows, columns]` per picture, of the size that `view` has; larger = more anomalous.
 
-        Raises:
-            UserError: as `score`; or the run made no maps.
+        Raises UserError as `score`, and where the run made no maps.
         """
-        chunks = self.scorer.prepared(pictures)
-        return [found for chunk in chunks for found in self.maps_of([picture.pixels for picture in chunk])]
+        raws = ([picture.pixels for picture in chunk] for chunk in self.scorer.prepared(pictures))
+        found = ((raw, values) for chunk in raws for raw, values in zip(chunk, self.maps_of(chunk), strict=True))
+        return [tiled.at_full_size(values, raw.shape[:2]) for raw, values in found]
 
     def maps_of(self, raws: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps of pictures that `view` made."""
+        """Maps of pictures that `view` made; of tiles smaller ones, see `tiled.drawn`."""
         if self._maps is None:
             raise UserError(
                 "this run made no anomaly maps: they need a run on a folder of images with config.maps and "
                 "heldout_fraction > 0"
             )
         sizes = np.array([raw.shape[:2] for raw in raws])
+        if tiled.is_used(self.config):  # one by one: copies of large pictures are not made
+            return list(self._maps(Pictures(raws, sizes)))
         return list(self._maps(Pictures(np.stack([mirrored(raw, sizes.max(0)) for raw in raws]), sizes)))
 
     def view(self, picture: Any) -> np.ndarray:
@@ -284,6 +285,8 @@ class Detector(OutlierConventions):
         self.by, self.calibration = by, calibrated.of(self.content, by, alpha)
 
     def _map_method(self) -> maps.Maps:
+        if self.scorer.judge:
+            return tiled.make_maps(self.scorer.judge, self.scorer.state, maps.SMOOTHING)
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
         return maps.make(self.map_scale.method, context, self.content.map_statistics)
 

@@ -42,7 +42,11 @@ def test_alone_it_lists_every_command_with_a_line(words, capsys):
 
 
 def test_every_command_is_a_module_and_every_module_a_command():
-    modules = {path.stem for path in (REPOSITORY / "mocca_jax/commands").glob("[!_]*.py")} - {"arguments", "several", "sorting"}
+    modules = {path.stem for path in (REPOSITORY / "mocca_jax/commands").glob("[!_]*.py")} - {
+        "arguments",
+        "several",
+        "sorting",
+    }
     assert modules == COMMANDS.keys()
 
 

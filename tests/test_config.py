@@ -120,8 +120,14 @@ def test_every_kind_and_preset_says_what_it_is(name):
         ("elsewhere/folder.py", "there is no config file 'elsewhere/folder.py'; did you mean 'folder'?"),
         ("folder:textur", "configs/folder.py has no 'textur'; did you mean 'texture'?"),
         ("folder:texture,quik", "configs/folder.py has no 'quik'; did you mean 'quick'?"),
-        ("folder:texture,mocca", "configs/folder.py is one of pretrained, mocca, rotatable, texture, not texture and"),
-        ("folder:object", "configs/folder.py has no 'object'; kinds: pretrained, mocca, rotatable, texture; presets:"),
+        (
+            "folder:texture,mocca",
+            "configs/folder.py is one of pretrained, tiled, mocca, rotatable, texture, not texture and",
+        ),
+        (
+            "folder:object",
+            "configs/folder.py has no 'object'; kinds: pretrained, tiled, mocca, rotatable, texture; presets:",
+        ),
         ("folder:quick", "quick is for kinds that train: name one, as in configs/folder.py:mocca,quick"),
         (
             "folder:pretrained,paper,quick",

@@ -176,7 +176,7 @@ def predict(
     pending = [source for source in found.wanted if printable(source.path) not in rows.done]
     failures: list[str] = []
     with console.Phase("scoring", len(found.wanted), "files", done=len(found.wanted) - len(pending)) as phase:
-        for chunk in _chunks(pending, detector.config.batch_size):
+        for chunk in _chunks(pending, detector.scorer.at_once):
             score = _score_pictures
             if chunk[0].has_frames:
                 score = _score_video if detector.inputs.has_frames else _score_pages
@@ -235,7 +235,7 @@ def _score_pages(
     (path,), (fingerprint,) = [source.path for source in chunk], _fingerprints(chunk)
     try:
         frames, count = counted(footage.of(path, detector.inputs.depth), phase), 0
-        while some := list(islice(frames, detector.config.batch_size)):
+        while some := list(islice(frames, detector.scorer.at_once)):
             names, seconds = [(path, count + n) for n in range(len(some))], [frame.seconds for frame in some]
             seen = [detector.see(frame.picture) for frame in some]
             _add(detector, names, [fingerprint] * len(names), seen, rows, output, drawn, seconds)

@@ -80,8 +80,12 @@ def _faults(values: dict[str, Any], known: Mapping[str, Field | tuple], prefix: 
 
 def _conflicts(config: ConfigDict) -> list[str]:
     faults = []
+    if config.get("resize", 1) == 0 and not setting(config, "tile"):
+        faults.append("resize = 0: a network takes images of one size; name it, or take tiles: tile = 256")
+    if setting(config, "tile") and config.score != "statistics":
+        faults.append("tile: only score = 'statistics' looks at tiles; tile must be 0")
     if not config.stages:
-        return _untrained_conflicts(config)
+        return faults + _untrained_conflicts(config)
     last = config.stages[-1]
     if setting(config, "score_stride") > config.get("clip_length", 1):
         faults.append(
@@ -135,9 +139,28 @@ def _statistics_conflicts(config: ConfigDict) -> list[str]:
     if not config.layers or not setting(config, "fine_layers"):
         faults.append("score = 'statistics': layers and fine_layers must name layers")
     if config.get("patch", 0):
-        faults.append("score = 'statistics' looks at whole images: patch must be 0")
+        faults.append("score = 'statistics' looks at whole images, or at tiles (field tile): patch must be 0")
     if config.get("fit", "stretch") == "canvas" or config.get("heldout_fraction", 0):
         faults.append("score = 'statistics' leaves every image out once: heldout_fraction must be 0")
+    return faults + _tile_conflicts(config)
+
+
+def _tile_conflicts(config: ConfigDict) -> list[str]:
+    tile, overlap, cell = (setting(config, name) for name in ("tile", "overlap", "cell"))
+    if not tile:
+        return ["overlap: without tiles (tile = 0) nothing overlaps; overlap must be 0"] if overlap else []
+    faults = []
+    if cell % 4:
+        faults.append(f"cell = {cell}: with tiles it must be a multiple of 4")
+    faults += [
+        f"{name} = {value}: must be a multiple of cell = {cell}"
+        for name, value in (("tile", tile), ("overlap", overlap))
+        if value % cell
+    ]
+    if 2 * overlap > tile:
+        faults.append(f"overlap = {overlap}: at most half of tile = {tile}")
+    if 0 < config.resize < tile:
+        faults.append(f"tile = {tile} is larger than resize = {config.resize}, the shorter side of an image")
     return faults
 
 

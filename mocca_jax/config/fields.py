@@ -132,6 +132,8 @@ LATER: dict[str, Any] = {
     "one_camera": True,
     "score_stride": 1,
     "least_region": 0,
+    "tile": 0,
+    "overlap": 0,
 }
 
 _HELD_OUT = {
@@ -153,7 +155,7 @@ _CLASSES = {
     ),
 }
 _PICTURES = {
-    "resize": integer(8).means("shorter side of an image (section IV-B)", "pixels"),
+    "resize": integer_or_0(8).means("shorter side of an image (section IV-B); 0 = as it is, for tiles", "pixels"),
     "fit": choice("crop", "stretch").means(
         "whole images of unequal sides: the central square, or all of the image with its sides made equal"
     ),
@@ -195,6 +197,16 @@ _PRETRAINED = {
     ),
     "fine_layers": integers(0).means("score = 'statistics': the layers that are compared in cells half as large"),
     "cell": integer(1).means("score = 'statistics': side of the cells that all layers are compared in", "pixels"),
+    "tile": integer(0).means(
+        "score = 'statistics': side of the tiles that a large image is looked at in, a multiple of cell; all places of "
+        "all tiles share their statistics, as in textures; 0 = the whole image at once",
+        "pixels",
+    ),
+    "overlap": integer(0).means(
+        "how far neighboring tiles reach into each other, a multiple of cell and at most half a tile; their maps are "
+        "blended there",
+        "pixels",
+    ),
 }
 _IMAGES = _PICTURES | _in("network", _PRETRAINED) | _in("anomaly maps", _MAPS)
 _FRAMES = {

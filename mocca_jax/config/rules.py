@@ -33,9 +33,10 @@ def integer(low: int, high: float = math.inf) -> Field:
     return Field(lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high, text)
 
 
-def integer_or_0(low: int, high: int) -> Field:
+def integer_or_0(low: int, high: float = math.inf) -> Field:
     """0, or a whole number from `low` to `high`, both included."""
-    return Field(lambda v: integer(low, high).accepts(v) or integer(0, 0).accepts(v), f"0, or from {low} to {high}")
+    text = f"0, or at least {low}" if high == math.inf else f"0, or from {low} to {high}"
+    return Field(lambda v: integer(low, high).accepts(v) or integer(0, 0).accepts(v), text)
 
 
 def number(accepts: Callable[[float], bool], text: str) -> Field:

@@ -7,6 +7,7 @@ are divided down from `depth` bits, floats lie in [0, 1]. A file of several page
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def picture(source: Source, depth: int = 0, most_pixels: int | None = None, page
 def rgb(found: Loaded, depth: int = 0) -> Image.Image:
     """What was loaded as 8-bit RGB; see `picture`."""
     if found.deep is None:
+        if found.image.mode == "RGB":  # to convert would copy it
+            return found.image
         opaque = found.image.mode != "P" or "transparency" not in found.image.info
         return (found.image if opaque else found.image.convert("RGBA")).convert("RGB")
     return Image.fromarray(values.eight_bits(found.colours(), depth)).convert("RGB")
@@ -194,7 +197,10 @@ def opened(file: Path | BinaryIO, most_pixels: int | None = None) -> Iterator[Im
         UserError: more than `most_pixels`.
     """
     Image.init()
-    with Image.open(file, formats=[form for form in Image.ID if form not in PROGRAMS]) as image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of fewer pixels than `_bound` allows
+        read = Image.open(file, formats=[form for form in Image.ID if form not in PROGRAMS])
+    with read as image:
         _bound(image, most_pixels)
         yield image
 

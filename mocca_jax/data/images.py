@@ -20,6 +20,7 @@ from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 
 CHUNK = 16
+AT_ONCE = 100_000_000  # pixels that are decoded at the same time, but for one larger picture
 SHOWN = 10
 
 
@@ -77,11 +78,12 @@ def decoded(
     def build(folder: Path) -> None:
         shape = (len(used), int(canvas[0]), int(canvas[1]), 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        with ThreadPoolExecutor() as pool, open(folder / "images.npy", "wb") as out:
+        at_once = _at_once(int(canvas.prod()))
+        with ThreadPoolExecutor(at_once) as pool, open(folder / "images.npy", "wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
             with console.Phase(f"decoding {name}", len(used), "images") as phase:
-                for start in range(0, len(used), CHUNK):
-                    rows = range(start, min(start + CHUNK, len(used)))
+                for start in range(0, len(used), at_once):
+                    rows = range(start, min(start + at_once, len(used)))
                     for pixels in pool.map(lambda r: _pixels(used[r], fitted[r], fit, depth), rows):
                         out.write(mirrored(pixels, canvas).tobytes())
                         phase.update()
@@ -107,9 +109,23 @@ def _sizes(files: Sequence[Path], depth: int, name: str) -> np.ndarray:
             return 0, 0
         return image.height, image.width
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_at_once(max(map(_stored, files), default=0))) as pool:
         found = console.steps(pool.map(sides, files), f"looking at {name}", len(files), "images")
         return np.array(list(found), np.int64).reshape(-1, 2)
+
+
+def _stored(path: Path) -> int:
+    """The pixels of a file as its header says, 0 where that cannot be read."""
+    try:
+        with decoder.opened(path) as image:
+            return image.width * image.height
+    except Exception:  # why, says `broken_text`
+        return 0
+
+
+def _at_once(pixels: int) -> int:
+    """How many pictures of so many pixels are decoded at the same time."""
+    return max(1, min(CHUNK, AT_ONCE // max(pixels, 1)))
 
 
 def _fault(path: Path, depth: int) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of red, green, blue in 0..1
-MOST_PIXELS = 80_000_000  # of one image, as it is stored and as it is resized: more would be gigabytes
+TILES = "tiles"  # a way to fit: at its own size, to be looked at in tiles
+MOST_PIXELS = 128_000_000  # of one image, as it is stored and as it is resized: more would be gigabytes
 FAST = 4.0  # pixels per frame: what optical flow is divided by
 LONGEST = 8  # of an image's sides in units of the shorter, for the canvas
 
@@ -88,8 +89,10 @@ class Inputs:
     Args:
         shape: the network's input without the batch axis, `(rows, columns, channels)`, clips `(frames, ...)`.
         normalize: a name in `NORMALIZE`.
-        fit: how a picture gets to its size, see `fitted_size`: "stretch", "crop" or "canvas".
-        size: sides of pictures before patches are cut, rows and columns; of "canvas" the shorter side, twice.
+        fit: how a picture gets to its size, see `fitted_size`: "stretch", "crop", "canvas" or `TILES`, of
+            which `shape` is one.
+        size: sides of pictures before patches are cut, rows and columns; of "canvas" and
+            `TILES` the shorter side, twice, 0 = as it is.
         patch: side of the patches that are scored, 0 = whole pictures.
         low, high: constants of `contrast`.
         frame_rate: frames per second of the videos that movement was learned from, 0 where nothing told.
@@ -145,13 +148,23 @@ class Inputs:
         """A picture of any size -> `[rows, columns, channels]` uint8; where flow is looked at, one channel.
 
         Raises:
-            ValueError: its sides are too unequal, see `fitted_size`.
+            ValueError: its sides are too unequal, see `fitted_size`; or it is smaller than a tile.
         """
         grey = self.channels == 1 or self.of_flow
-        picture = picture.convert("L" if grey else "RGB")
+        mode = "L" if grey else "RGB"
+        picture = picture if picture.mode == mode else picture.convert(mode)  # of the same mode it would be a copy
         target = fitted_size((picture.height, picture.width), self.size, self.fit)
+        self.check_tile(target)
         pixels = fitted_pixels(picture, target, self.fit, Image.Resampling.BILINEAR)
         return pixels[..., None] if grey else pixels
+
+    def check_tile(self, sides: tuple[int, int]) -> None:
+        """Raises ValueError where pictures are looked at in tiles and one of these sides, as resized, is smaller."""
+        if self.fit == TILES and min(sides) < self.shape[0]:
+            raise ValueError(
+                f"{sides[0]}x{sides[1]} pixels, which is smaller than a tile of {self.shape[0]}. Tiles are for large "
+                "pictures: train with a smaller --config.tile, or without tiles (folder)."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -190,6 +203,7 @@ def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tupl
         crop     shorter side to `size`, then the central part of it
         stretch  both sides to `size`
         canvas   shorter side to `size`, the longer in proportion
+        tiles    as canvas; with `size` 0 as it is
 
     Raises:
         ValueError: on a canvas, one side is more than eight times the other; or it would be resized to more than
@@ -197,7 +211,7 @@ def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tupl
     """
     if fit == "stretch":
         return size
-    rows, columns = _resized(sides, size[0])
+    rows, columns = _resized(sides, size[0]) if any(size) else sides
     if fit == "canvas" and max(rows, columns) > LONGEST * size[0]:
         raise ValueError(
             f"{sides[0]}x{sides[1]} pixels: one side is more than {LONGEST} times the other, and every "
@@ -208,13 +222,14 @@ def fitted_size(sides: tuple[int, int], size: tuple[int, int], fit: str) -> tupl
             f"{sides[0]}x{sides[1]} pixels: with its shorter side at {size[0]} it would be {rows}x{columns}. Cut it, "
             "or pass --config.fit=stretch."
         )
-    return (rows, columns) if fit == "canvas" else size
+    return (rows, columns) if fit in ("canvas", TILES) else size
 
 
 def fitted_pixels(image: Image.Image, fitted: tuple[int, int], fit: str, resample: Image.Resampling) -> np.ndarray:
     """The image's pixels, resized (and cut, for `crop`) to the rows and columns `fitted`."""
     (rows, columns), kept = placement((image.height, image.width), fitted, fit)
-    return np.asarray(image.resize((columns, rows), resample))[kept]
+    resized = image if image.size == (columns, rows) else image.resize((columns, rows), resample)
+    return np.asarray(resized)[kept]
 
 
 def placement(sides: tuple[int, int], fitted: tuple[int, int], fit: str) -> tuple[tuple[int, int], tuple[slice, slice]]:

@@ -30,6 +30,7 @@ from jax import export as jax_export
 import mocca_jax
 from mocca_jax import console
 from mocca_jax.config import setting
+from mocca_jax.data.inputs import TILES
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.export import onnx as onnx_export
@@ -52,6 +53,7 @@ def export(run: Path, output: Path, by: str | None = None) -> float:
         raise UserError(f"{output} exists; name a new file, or remove it")
     to_onnx = output.suffix == ".onnx"
     detector = Detector.load(run, by, formulation="plain" if to_onnx else None)
+    picture_shape(detector)  # raises where no program can hold it
     if detector.samples is None:
         raise UserError(f"{run} keeps no samples to compare on: give the training command again")
     draft = output.with_name(f".{output.name}.draft")
@@ -102,6 +104,11 @@ def picture_shape(detector: Detector) -> tuple[int, ...]:
         raise UserError(
             "this run looks at optical flow, which OpenCV computes: no exported program can hold it. Its detector.npz "
             "can be carried elsewhere; mocca predict and mocca watch take it."
+        )
+    if inputs.fit == TILES:
+        raise UserError(
+            "this run looks at pictures of any size in tiles: no exported program holds that. Its detector.npz can be "
+            "carried elsewhere; mocca predict and mocca serve take it."
         )
     return inputs.shape if inputs.clip_length else (*inputs.size, inputs.channels)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mocca_jax import data
 from mocca_jax.outputs import decision, results
-from mocca_jax.scoring import evaluate, placed
+from mocca_jax.scoring import evaluate, placed, tiled
 from mocca_jax.scoring.localize import Localized
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.final import Trained
@@ -45,6 +45,7 @@ def compose(
         return parts.make(f"figures: {of}", partial(measure, *arguments), {}) if wanted else {}
 
     made_up = figures("made-up defects", defects, evaluate.contrast, changed or heldout, defects)
+    next_day = None if tiled.is_used(config) else changed  # of tiles alone: no whole pictures
     videos = comparable and dataset.test.timeline
     result = {
         "description": dataset.description,
@@ -55,7 +56,7 @@ def compose(
         "frames": figures("frames", videos, evaluate.measure_frames, test, dataset.test),
         "made_up_defects": made_up,
         "planted": figures("planted anomalies", planted, _planted, heldout, defects, dataset.defects),
-        "threshold": results.threshold(normals, changed, test, truth, config, rounding.get(decision.SCORE, 0.0)),
+        "threshold": results.threshold(normals, next_day, test, truth, config, rounding.get(decision.SCORE, 0.0)),
         "maps": localized.result,
         "paper_auc": dataset.paper_auc.get(config.boundary) if config.score == "distance" else None,
         "samples": {

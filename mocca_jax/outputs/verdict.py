@@ -134,8 +134,7 @@ def advice(result: dict[str, Any]) -> str:
     if "auc" not in found:
         if value < POOR:
             return (
-                "Do not rely on it: made-up defects are hardly found. More good pictures help most; small defects "
-                "need folder:texture."
+                f"Do not rely on it: made-up defects are hardly found. More good pictures help most{_closer(result)}."
             )
         return (
             "Next: put real defects, as soon as you have some, into test/<defect>, good ones into test/good, and run "
@@ -143,8 +142,8 @@ def advice(result: dict[str, Any]) -> str:
         )
     if value < POOR:
         return (
-            "Do not rely on it: look at the anomalous pictures that scored lowest. More good pictures help most; "
-            "small defects need folder:texture."
+            "Do not rely on it: look at the anomalous pictures that scored lowest. More good pictures help "
+            f"most{_closer(result)}."
         )
     if _flags_too_many(result):
         return (
@@ -165,6 +164,11 @@ def _advice_on_videos(value: float, measured: bool) -> str:
     if value < POOR:
         return "Do not rely on it: made-up anomalies are hardly found. More hours of normal video help most."
     return USE_ON_VIDEOS if measured else f"{USE_ON_VIDEOS} Made-up anomalies are a hint, no measure."
+
+
+def _closer(result: dict[str, Any]) -> str:
+    """How to look closer, where the run did not."""
+    return "" if result["config"].get("tile") else "; small defects need folder:tiled or folder:texture"
 
 
 def failed(found: dict[str, str]) -> list[str]:

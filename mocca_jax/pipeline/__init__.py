@@ -21,7 +21,7 @@ from mocca_jax.models import heads
 from mocca_jax.outputs import bundle, folders
 from mocca_jax.pipeline.finish import Ended, finish
 from mocca_jax.pipeline.stages import CHECKPOINTS, Training
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, maps, moving, placed
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, fitting_tiled, maps, moving, placed, tiled
 from mocca_jax.training import final, interrupts, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.parts import Parts
@@ -129,7 +129,8 @@ def _of_pictures(config, dataset: data.Dataset, mesh: Any, stop: interrupts.Stop
     logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
     state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
     model = placed.network(config, dataset.inputs.shape)
-    return fitting.fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
+    fit = fitting_tiled.fit if tiled.is_used(config) else fitting.fit
+    return fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

@@ -20,7 +20,7 @@ from mocca_jax.outputs import bundle, decision, examples, outcome, results, stor
 from mocca_jax.pipeline import moments, reasons
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
-from mocca_jax.scoring import causes, evaluate, fitting, fitting_motion, localize, maps, moving, rounding
+from mocca_jax.scoring import causes, evaluate, fitting, fitting_motion, localize, maps, moving, rounding, tiled
 from mocca_jax.scoring.moments import Box, box_of
 from mocca_jax.training import final, memory, parallel, stages
 from mocca_jax.training.parts import Parts
@@ -55,11 +55,12 @@ def finish(run: Ended) -> dict[str, Any]:
     if parallel.is_first_host() and not (run.workdir / bundle.FILE).exists():
         (run.workdir / results.RESULT).unlink(missing_ok=True)  # that of a whole model file, which this is not yet
         bundle.save(run.workdir / bundle.FILE, content)
-    scores |= _others(run, program, set(scores), scale)
+    drawn: dict[str, list[np.ndarray]] = {}
+    scores |= _others(run, program, set(scores), scale, drawn)
     seconds["evaluation"] = time.monotonic() - began
     if not parallel.is_first_host():
         return {}
-    localized = parts.make("anomaly maps", partial(_localized, run), localize.Localized())
+    localized = parts.make("anomaly maps", partial(_localized, run, drawn), localize.Localized())
     if localized.result:
         tied[decision.MAP] = localized.result["rounding"]
     found = outcome.compose(config, dataset, run.trained, scores, localized, tied, parts)
@@ -74,7 +75,7 @@ def finish(run: Ended) -> dict[str, Any]:
         decisive = localized.largest.get("test")
     if localized.result:
         parts.make("overlays", partial(_draw, run, localized, decisive, by), None)
-        if isinstance(run.fitted, fitting.Fitted) and decisive is not None:
+        if isinstance(run.fitted, fitting.Fitted) and decisive is not None and not tiled.is_used(config):
             of_test = (dataset, content, localized, scores["test"], decisive)
             parts.make("explanations", partial(reasons.write, run.workdir, *of_test), None)
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
@@ -132,15 +133,25 @@ def _normals(run: Ended) -> tuple[dict[str, evaluate.Scores], evaluate.Scale, di
     return {"heldout": heldout}, scale, {decision.SCORE: tied}, program
 
 
-def _others(run: Ended, program: Any, known: set[str], scale: evaluate.Scale) -> dict[str, evaluate.Scores]:
-    """Scores of the other splits."""
+def _others(
+    run: Ended, program: Any, known: set[str], scale: evaluate.Scale, drawn: dict[str, list[np.ndarray]]
+) -> dict[str, evaluate.Scores]:
+    """Scores of the other splits; maps that come with them are put into `drawn`."""
     found = {}
     for name, split in _splits(run.dataset).items():
         if name not in known:
-            whole = (program, run.trained.state, split, run.dataset.aggregate, run.config, run.mesh, name)
-            scores = run.parts.make(f"scores: {name}", partial(evaluate.score_split, *whole), None, together=True)
+            score = partial(_score, run, program, split, name, drawn)
+            scores = run.parts.make(f"scores: {name}", score, None, together=True)
             found |= {name: evaluate.standardized(scores, scale)} if scores else {}
     return found
+
+
+def _score(run: Ended, program: Any, split: Split, name: str, drawn: dict[str, list[np.ndarray]]) -> evaluate.Scores:
+    config, state = run.config, run.trained.state
+    if tiled.is_used(config):
+        found, drawn[name] = tiled.score_split(program, state, split, maps.SMOOTHING, name)
+        return found
+    return evaluate.score_split(program, state, split, run.dataset.aggregate, config, run.mesh, name)
 
 
 def _splits(dataset: Dataset) -> dict[str, Split]:
@@ -152,6 +163,8 @@ def _splits(dataset: Dataset) -> dict[str, Split]:
 def _program(run: Ended, splits: list[Split]) -> Any:
     """What scores the splits: compiled before it is used where all have units of one kind."""
     model = evaluate.built(run.config, run.dataset.inputs.shape)
+    if tiled.is_used(run.config):
+        return tiled.Judge(model, run.dataset.inputs, run.config, run.mesh)
     program = evaluate.make_program(model, stages.last(run.config), run.dataset.inputs.preprocess, run.config)
     kinds = {(split.images.shape[1:], split.images.dtype) for split in splits}
     if len(kinds) == 1:
@@ -163,8 +176,8 @@ def _program(run: Ended, splits: list[Split]) -> Any:
     return program
 
 
-def _localized(run: Ended) -> localize.Localized:
-    """Maps of this host's devices; all of the test set's are kept."""
+def _localized(run: Ended, drawn: dict[str, list[np.ndarray]]) -> localize.Localized:
+    """Maps of this host's devices; all of the test set's are kept. `drawn`: those that are there already, by split."""
     dataset, fitted = run.dataset, run.fitted
     if dataset.heldout is None or dataset.heldout.pictures is None:
         return localize.Localized()
@@ -172,7 +185,7 @@ def _localized(run: Ended) -> localize.Localized:
     context = maps.Context(model, run.trained.state, dataset.inputs, run.config, parallel.own_mesh())
     ready = None
     if fitted:
-        ready = localize.Ready(fitted.pixel_maps(dataset.inputs.shape), fitted.rounding[decision.MAP])
+        ready = localize.Ready(fitted.pixel_maps(dataset.inputs.shape) | drawn, fitted.rounding[decision.MAP])
     everything = np.arange(len(dataset.test.samples) if dataset.test else 0)
     return localize.run(context, dataset, everything, ready, run.parts)
 
@@ -238,7 +251,7 @@ def _content(
         heldout=normals,
         scale=scale,
         description=run.dataset.description,
-        samples=fitted.images[np.arange(min(SAMPLES, len(fitted)))],
+        samples=None if tiled.is_used(run.config) else fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
         known=causes.Known.of_run(unseen, run.trained.state, run.dataset),

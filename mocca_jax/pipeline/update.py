@@ -20,7 +20,7 @@ from mocca_jax.method import threshold
 from mocca_jax.outputs import bundle, calibrated, decision, folders, results, stored
 from mocca_jax.pipeline import newcomers
 from mocca_jax.pipeline.newcomers import Newcomers
-from mocca_jax.scoring import fitting, growing, placed
+from mocca_jax.scoring import causes, fitting, growing, placed, tiled
 from mocca_jax.scoring.encoding import Encoding
 from mocca_jax.scoring.learnt import Added, Learnt, keys_of, smalls_of
 from mocca_jax.training import interrupts, parallel
@@ -119,6 +119,10 @@ def _check_folder(run: Path) -> None:
 def _check_kind(run: Path, content: bundle.Content) -> None:
     if content.inputs.has_frames:
         raise UserError(f"{run} is a run on videos: nothing can be added to it. Train anew with more videos")
+    if tiled.is_used(content.config):
+        raise UserError(
+            f"{run} judges pictures in tiles: nothing can be added to it yet. Train anew with more pictures"
+        )
     if not placed.is_used(content.config):
         raise UserError(
             f"{run} was trained, by the paper's method: nothing can be added to what it learnt. Train anew with more "
@@ -213,6 +217,10 @@ def _content(content: bundle.Content, fitted: fitting.Fitted, added: Added) -> b
         description=f"{first}; with those added {len(fitted.maps)}",
         data=digests.of_values([content.data, *map(bytes, added.keys)])[:16],
     )
+    if fitted.learnt:
+        files = dict(content.known.pictures.values())
+        known = causes.Known.of_names(fitted.left_out, fitted.state, fitted.learnt.names, files)
+        after = replace(after, known=known)
     if content.map_scale is None:
         return after
     drawn = fitted.pixel_maps(content.inputs.shape)["heldout"]

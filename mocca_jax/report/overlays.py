@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mocca_jax import console
-from mocca_jax.data import Split
+from mocca_jax.data import Split, masks
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import examples
 from mocca_jax.scoring import regions
@@ -94,8 +94,10 @@ def colors() -> np.ndarray:
 
 
 def paint(picture: np.ndarray, values: np.ndarray, scale: Scale) -> Image.Image:
-    """The picture `[rows, columns, 1 or 3]` under its map `[rows, columns]`, nothing else."""
-    return _under(Image.fromarray(np.broadcast_to(picture, (*values.shape, 3))), scale.relative(values))
+    """The picture `[rows, columns, 1 or 3]` under its map, nothing else, at the size of the map."""
+    image = Image.fromarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+    image = image if image.size == values.shape[::-1] else image.resize(values.shape[::-1], Image.Resampling.BOX)
+    return _under(image, scale.relative(values))
 
 
 def _under(image: Image.Image, relative: np.ndarray) -> Image.Image:
@@ -190,7 +192,10 @@ def _box(pen: ImageDraw.ImageDraw, region: Region, number: int, at: tuple[int, i
 
 def _outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """With the edge of the mask in cyan, between dark lines, to be seen on any ground."""
-    whole = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST))
+    if mask.shape[0] > image.height:
+        whole = masks.reduced(mask, image.size[::-1], "stretch")  # nothing marked vanishes
+    else:
+        whole = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
     edge = np.zeros(whole.shape, bool)
     edge[:-1] |= whole[:-1] != whole[1:]
     edge[:, :-1] |= whole[:, :-1] != whole[:, 1:]

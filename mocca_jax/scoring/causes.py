@@ -6,7 +6,7 @@ each layer has in it (`method/shares.py`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,12 +43,19 @@ class Known:
     @classmethod
     def of_run(cls, unseen: evaluate.Scores | None, state: TrainState, dataset: data.Dataset) -> "Known":
         """Of scores of good pictures, and of the statistics."""
+        return cls.of_names(unseen, state, dataset.train.samples, dataset.files)
+
+    @classmethod
+    def of_names(
+        cls, unseen: evaluate.Scores | None, state: TrainState, samples: Sequence[str], files: Mapping[str, str]
+    ) -> "Known":
+        """As `of_run`, of the names of all good pictures and the digests of files by name."""
         usual = {name: np.quantile(of, QUANTILES).tolist() for name, of in unseen.layers.items()} if unseen else {}
         pictures: dict[int, tuple[str, str]] = {}
         if isinstance(state.statistics, placed.Placed):
             numbers = {int(n) for of in state.statistics.grids.values() for n in np.asarray(of.pictures)}
-            names = {number: dataset.train.samples[number] for number in sorted(numbers)}
-            pictures = {number: (name, dataset.files.get(name, "")) for number, name in names.items()}
+            names = {number: samples[number] for number in sorted(numbers)}
+            pictures = {number: (name, files.get(name, "")) for number, name in names.items()}
         return cls(usual, pictures)
 
     def as_dict(self) -> dict[str, Any]:

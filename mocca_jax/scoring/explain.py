@@ -81,6 +81,8 @@ def check(detector: Any) -> None:
         raise UserError(
             "this run is one on videos, and pictures are explained; the parts of a frame's score say what moves oddly"
         )
+    if detector.scorer.judge:
+        raise UserError("this run judges pictures in tiles, which are not explained yet; its regions say where")
 
 
 def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequence[int]) -> list[Explanation]:

@@ -55,21 +55,23 @@ class Made:
 class Fitted:
     """What fitting gives.
 
-    `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`;
+    `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`,
+    or a list where they differ in size;
     `made`: what is known of made-up defects, or None where that failed; `chosen`: the candidate; `weights`: where the
     encoder's come from; `rounding`: of the score, and of the largest value of a map; `learnt`: what it takes to
-    add pictures later, or None where that failed.
+    add pictures later, or None where that failed; `drawn`: what `pixel_maps` gives, where it is known.
     """
 
     state: TrainState
     left_out: Scores
-    maps: np.ndarray
+    maps: np.ndarray | list[np.ndarray]
     made: Made | None
     chosen: str
     weights: dict[str, Any]
     rounding: dict[str, float]
     scale: evaluate.Scale = field(default_factory=dict)
     learnt: Learnt | None = None
+    drawn: dict[str, list[np.ndarray]] | None = None
 
     def scores(self) -> dict[str, Scores]:
         """By the names of the splits that `with_splits` adds."""
@@ -95,6 +97,8 @@ class Fitted:
 
     def pixel_maps(self, shape: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
         """Maps at the size of pictures, `{split: [[H, W], ...]}`; of the normal ones at most `SHOWN`."""
+        if self.drawn is not None:
+            return self.drawn
         made = {"changed": self.made.maps_of_changed, "defects": self.made.maps} if self.made else {}
         whole = {"heldout": self.maps, **made}
         found = {}
@@ -143,7 +147,7 @@ def fit(
     first = placed.FIRST if normals.count >= MANY else placed.FIRST_OF_FEW
     made = parts.make("made-up defects", lambda: _made(normals, config, first), None, together=True)
     chosen = made.chosen if made else first
-    known = placed.Placed(normals.statistics, normals.colour, normals.grey, _weights(chosen))
+    known = placed.Placed(normals.statistics, normals.colour, normals.grey, weights_of(chosen))
     left_out = scores_of(found, known.weights)
     drawn = np.asarray(placed.combined(found, known.weights))
     size = float(np.abs(left_out.combined).max())
@@ -181,21 +185,33 @@ def _made(normals: Normals, config: Any, first: str) -> Made:
     times = max(1, MADE_ON // len(picked))
     good, bad = np.repeat(picked, times), np.repeat(picked, PER * times)
     images = normals.images(picked)
-    changed = _next_day(images[np.searchsorted(picked, good)], seed, day=1)
-    days = _next_day(images[np.searchsorted(picked, bad)], seed, day=2)
-    damaged, masks, kinds = defects.paste(days, _sizes(days), seed, sources=images)
+    changed = next_day_of(images[np.searchsorted(picked, good)], seed, day=1)
+    days = next_day_of(images[np.searchsorted(picked, bad)], seed, day=2)
+    damaged, masks, kinds = defects.paste(days, sizes_of(days), seed, sources=images)
     found = [
         normals.maps(_unseen(normals, *of))
         for of in ((changed, good, "next day's images"), (damaged, bad, "made-up defects"))
     ]
-    labels = np.repeat([0, 1], [len(good), len(bad)])
+    return made_of(found, changed, damaged, masks, kinds, first)
+
+
+def made_of(
+    found: list[dict[str, np.ndarray]],
+    changed: np.ndarray,
+    damaged: np.ndarray,
+    masks: np.ndarray,
+    kinds: list[str],
+    first: str,
+) -> Made:
+    """What the maps by part of next-day pictures and of made-up defects, `found`, choose; the rest as for `Made`."""
+    labels = np.repeat([0, 1], [len(changed), len(damaged)])
     auc = {}
     for name in placed.CANDIDATES:
-        both = np.concatenate([scores_of(maps, _weights(name)).combined for maps in found])
+        both = np.concatenate([scores_of(maps, weights_of(name)).combined for maps in found])
         auc[name] = metrics.evaluate(labels, both)["auc"]
     chosen = _chosen(auc, first)
-    scores = [scores_of(maps, _weights(chosen)) for maps in found]
-    drawn = [np.asarray(placed.combined(maps, _weights(chosen))) for maps in found]
+    scores = [scores_of(maps, weights_of(chosen)) for maps in found]
+    drawn = [np.asarray(placed.combined(maps, weights_of(chosen))) for maps in found]
     return Made(*scores, changed, drawn[0], damaged, drawn[1], masks, kinds, auc, chosen)
 
 
@@ -215,20 +231,23 @@ def _unseen(normals: Normals, pictures: np.ndarray, own: np.ndarray, what: str) 
     return joined(parts)
 
 
-def _next_day(images: np.ndarray, seed: int, day: int) -> np.ndarray:
-    return next_day.changed(images, _sizes(images), seed, day)
+def next_day_of(images: np.ndarray, seed: int, day: int) -> np.ndarray:
+    """Pictures `[N, H, W, 3]`, all real, as on another day."""
+    return next_day.changed(images, sizes_of(images), seed, day)
 
 
-def _sizes(images: np.ndarray) -> np.ndarray:
+def sizes_of(images: np.ndarray) -> np.ndarray:
+    """Rows and columns `[N, 2]` of pictures that are all real."""
     return np.broadcast_to(np.array(images.shape[1:3]), (len(images), 2))
 
 
 def _made_split(pictures: np.ndarray, samples: list[str], label: int, mask: Callable[[int], np.ndarray]) -> Split:
     labels = np.full(len(pictures), label, np.int32)
-    return Split(pictures, labels, samples, pictures=Pictures(pictures, _sizes(pictures), mask))
+    return Split(pictures, labels, samples, pictures=Pictures(pictures, sizes_of(pictures), mask))
 
 
-def _weights(candidate: str) -> dict[str, np.ndarray]:
+def weights_of(candidate: str) -> dict[str, np.ndarray]:
+    """By part, 1 where the candidate adds it, otherwise 0."""
     return {part: np.float32(part in placed.CANDIDATES[candidate]) for part in PARTS}
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from absl import logging
 
 from mocca_jax import console
-from mocca_jax.data import Dataset, Split
+from mocca_jax.data import Dataset, Split, masks
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import metrics
 from mocca_jax.method import threshold as thresholds
-from mocca_jax.scoring import maps, rounding
+from mocca_jax.scoring import maps, rounding, tiled
 from mocca_jax.training.parts import STRICT, Parts
 
 MOST_PIXELS = 4e7  # of a test set; beyond, figures are taken from every k-th pixel of every k-th row
@@ -95,7 +95,8 @@ def run(
     tied = ready.rounding if ready else rounding.of_maps(context, chosen.draw, pictures["heldout"], size)
     threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha, tied)
     candidates = {
-        other: of.figures | _next_day_flagged(of.drawn, config.alpha, tied if other == name else 0.0)
+        other: of.figures
+        | ({} if tiled.is_used(config) else _next_day_flagged(of.drawn, config.alpha, tied if other == name else 0.0))
         for other, of in methods.items()
     }
     result = {"method": name, "candidates": candidates, "threshold": threshold, "rounding": tied}
@@ -103,8 +104,10 @@ def run(
     if dataset.test is None:
         shown = chosen.drawn.get("defects", [])[: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, chosen.statistics, dataset.defects, dict(enumerate(shown)))
-    steps = _with_progress(chosen.draw, dataset.test.pictures, "maps")
-    found = parts.make("maps of the test set", lambda: list(steps), None)
+    found = chosen.drawn.get("test")
+    if found is None:
+        steps = _with_progress(chosen.draw, dataset.test.pictures, "maps")
+        found = parts.make("maps of the test set", lambda: list(steps), None)
     if found is None:
         return Localized(result, largest, chosen.statistics)
     largest["test"] = _largest(found)
@@ -137,10 +140,11 @@ def _method(
 
 
 def _test_figures(found: list[np.ndarray], test: Split, threshold: float) -> dict[str, float] | None:
-    figures = measure(found, _masks(test.pictures))
+    truth = _masks(test.pictures, found)
+    figures = measure(found, truth)
     if not figures:
         return None
-    figures |= image_auc(found, test.labels) | region_recall(found, _masks(test.pictures))
+    figures |= image_auc(found, test.labels) | region_recall(found, truth)
     for kind, label in (("normal", 0), ("anomalous", 1)):
         of_kind = _largest(found)[test.labels == label]
         figures |= {f"{kind}_flagged": float((of_kind > threshold).mean())} if len(of_kind) else {}
@@ -159,8 +163,8 @@ def _figures(drawn: dict[str, list[np.ndarray]], pictures: dict[str, Pictures]) 
     good = "changed" if "changed" in drawn else "heldout"
     found = drawn[good] + drawn["defects"]
     labels = np.repeat([0, 1], [len(drawn[good]), len(drawn["defects"])])
-    masks = _masks(pictures[good]) + _masks(pictures["defects"])
-    return measure(found, masks, ENOUGH_PIXELS) | image_auc(found, labels)
+    truth = _masks(pictures[good], drawn[good]) + _masks(pictures["defects"], drawn["defects"])
+    return measure(found, truth, ENOUGH_PIXELS) | image_auc(found, labels)
 
 
 def _next_day_flagged(drawn: dict[str, list[np.ndarray]], alpha: float, rounding: float) -> dict[str, float]:
@@ -171,8 +175,14 @@ def _next_day_flagged(drawn: dict[str, list[np.ndarray]], alpha: float, rounding
     return {"changed_flagged": float((_largest(drawn["changed"]) > threshold).mean())}
 
 
-def _masks(pictures: Pictures) -> list[np.ndarray | None]:
-    return [pictures.mask(index) for index in range(len(pictures))]
+def _masks(pictures: Pictures, found: list[np.ndarray]) -> list[np.ndarray | None]:
+    """At the size of the maps `found`."""
+    truth = []
+    for index, values in enumerate(found):
+        mask = pictures.mask(index)
+        same = mask is None or mask.shape == values.shape
+        truth.append(mask if same else masks.reduced(mask, values.shape, "stretch"))
+    return truth
 
 
 def _with_progress(method: maps.Maps, pictures: Pictures, what: str) -> Iterator[np.ndarray]:
@@ -196,11 +206,11 @@ def region_recall(found: list[np.ndarray], masks: list[np.ndarray | None]) -> di
 
 
 def measure(
-    found: list[np.ndarray], masks: list[np.ndarray | None], most: float = MOST_PIXELS
+    found: list[np.ndarray], truth: list[np.ndarray | None], most: float = MOST_PIXELS
 ) -> dict[str, float] | None:
-    """Pixel AUROC and AUPRO of maps whose masks are known (not None); None where no pixel of these is anomalous."""
-    known = [index for index, mask in enumerate(masks) if mask is not None]
-    chosen_maps, chosen_masks = [found[i] for i in known], [masks[i] for i in known]
+    """Pixel AUROC and AUPRO of maps whose masks, `truth`, are known (not None); None where nothing is marked."""
+    known = [index for index, mask in enumerate(truth) if mask is not None]
+    chosen_maps, chosen_masks = [found[i] for i in known], [truth[i] for i in known]
     if not any(mask.any() for mask in chosen_masks) or all(mask.all() for mask in chosen_masks):
         return None
     step = math.ceil(math.sqrt(sum(mask.size for mask in chosen_masks) / most))

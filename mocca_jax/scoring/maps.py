@@ -23,7 +23,7 @@ from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import normal_features
 from mocca_jax.models import layer_name
-from mocca_jax.scoring import evaluate, placed, shared
+from mocca_jax.scoring import evaluate, placed, shared, tiled
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, features_of
@@ -129,8 +129,14 @@ def fit(name: str, context: Context, fitted: Pictures) -> Statistics:
 
 
 def make(name: str, context: Context, statistics: Statistics) -> Maps:
-    """The maps of a method: takes `Pictures`, yields one map `[rows, columns]` each, as large as the network's view."""
+    """The maps of a method: takes `Pictures`, yields one map `[rows, columns]` each, as large as the network's view.
+
+    Of tiles as `tiled.drawn`.
+    """
     mesh = context.mesh
+    if tiled.is_used(context.config):
+        judge = tiled.Judge(context.model, context.inputs, context.config, mesh)
+        return tiled.make_maps(judge, judge.held(context.state), SMOOTHING)
 
     def held_by(state: TrainState) -> Any:
         return parallel.replicate((state.replace(opt_state=()), statistics), mesh)

@@ -76,7 +76,11 @@ def relit(raw: jax.Array, colour: jax.Array, grey: jax.Array) -> jax.Array:
     normal pictures are grey, the channels are then averaged.
     """
     raw = raw.astype(jnp.float32)
-    raw = raw * (colour[None, None, None] / jnp.maximum(raw.mean((1, 2), keepdims=True), 1.0))
+    return greyed(raw * (colour[None, None, None] / jnp.maximum(raw.mean((1, 2), keepdims=True), 1.0)), grey)
+
+
+def greyed(raw: jax.Array, grey: jax.Array) -> jax.Array:
+    """The channels `[B, H, W, C]` averaged where `grey` is 1."""
     return raw + grey * (raw.mean(-1, keepdims=True) - raw)
 
 

@@ -44,7 +44,7 @@ def of_map(
     """The regions of a picture, the weightiest first.
 
     Args:
-        values: its map `[rows, columns]`, of the size of the network's view.
+        values: its map `[rows, columns]`, of the size of the network's view; of tiles smaller, see `tiled.drawn`.
         threshold: of the map.
         sides: rows and columns of the picture as it came.
         inputs: how it became the view.
@@ -78,7 +78,8 @@ def _labelled(
     numbers, count = ndimage.label(above, BESIDE)
     fitted = fitted_size(sides, inputs.size, inputs.fit)
     whole, (kept_rows, kept_columns) = placement(sides, fitted, inputs.fit)
-    high, wide = (side / size for side, size in zip(sides, whole, strict=True))
+    step = -(-fitted[0] // len(values))  # pixels of the view for a value of the map
+    high, wide = (step * side / size for side, size in zip(sides, whole, strict=True))
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbers, count), 1):
         inside = values[rows, columns][numbers[rows, columns] == number]

@@ -18,7 +18,7 @@ from mocca_jax.data import batching, clips, flow, footage, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
-from mocca_jax.scoring import evaluate, streaming
+from mocca_jax.scoring import evaluate, streaming, tiled
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.step import TrainState
 
@@ -39,6 +39,7 @@ class Scorer:
         self.state = parallel.replicate(held, self.mesh)
         self._state_of_one = parallel.replicate(held, self._one)
         self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
+        self.judge = tiled.Judge(self.model, inputs, config, self.mesh) if tiled.is_used(config) else None
         self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_movement else None
 
     def scores(self, pictures: Any) -> evaluate.Scores:
@@ -54,6 +55,11 @@ class Scorer:
 
     def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
         """Of pictures that `view` made, some at a time."""
+        if self.judge:
+            found = tiled.of_pictures(self.judge, self.state, (raw for chunk in chunks for raw in chunk))
+            if found is None:
+                raise UserError("no pictures were given")
+            return found
         units, counts = [], []
         for chunk in chunks:
             cut = [self.units_of(raw) for raw in chunk]
@@ -130,11 +136,16 @@ class Scorer:
         """`[rows, columns]` of a frame's cells as `running` gives them: see `moving.maps`."""
         return np.asarray(self._movement_map(self._state_of_one, cells[None]))[0]
 
+    @property
+    def at_once(self) -> int:
+        """How many pictures are held at the same time: large ones, which are looked at in tiles, one by one."""
+        return 1 if self.judge else self.config.batch_size
+
     def prepared(self, pictures: Any) -> Iterator[list[incoming.Seen]]:
         """What the network sees of the pictures, a batch at a time."""
         given = incoming.each(pictures)
         with ThreadPoolExecutor(DECODERS) as pool:
-            while chunk := list(islice(given, self.config.batch_size)):
+            while chunk := list(islice(given, self.at_once)):
                 fits = isinstance(chunk[0], np.ndarray) or len(chunk) == 1
                 yield [self.see(picture) for picture in chunk] if fits else list(pool.map(self.see, chunk))
 

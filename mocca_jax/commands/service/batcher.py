@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mocca_jax.data.inputs import TILES
 from mocca_jax.detector import Detector, Findings
 
 
@@ -72,7 +73,7 @@ class Batcher:
         """Those who wait for the detector that the first of all waits for, as many as make a batch."""
         waiting = [of for of in self._queue if not of.found.done()]  # others have been given up
         first = waiting[0].detector if waiting else None
-        batch = [of for of in waiting if of.detector is first][: first.config.batch_size if first else 0]
+        batch = [of for of in waiting if of.detector is first][: first.scorer.at_once if first else 0]
         chosen = set(map(id, batch))
         self._queue = [of for of in waiting if id(of) not in chosen]
         return batch
@@ -84,9 +85,10 @@ def _findings(detector: Detector, views: list[np.ndarray]) -> Findings:
 
 def warm_up(detector: Detector) -> None:
     """Compiles the batch sizes that requests will need."""
-    view = np.zeros((*detector.inputs.size, detector.inputs.channels), np.uint8)
+    inputs = detector.inputs
+    view = np.zeros((*(inputs.shape[:2] if inputs.fit == TILES else inputs.size), inputs.channels), np.uint8)
     count = 1
-    while count <= detector.config.batch_size:
+    while count <= detector.scorer.at_once:
         detector.of_views([[view] * count])
         count *= 2
     if detector.map_scale is not None:

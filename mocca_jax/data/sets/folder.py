@@ -15,7 +15,7 @@ from absl import logging
 
 from mocca_jax.config import setting
 from mocca_jax.data import Dataset, Split, augment, defects, images, incoming, layout, masks, next_day, values, views
-from mocca_jax.data.inputs import Inputs, mirrored
+from mocca_jax.data.inputs import TILES, Inputs, mirrored
 from mocca_jax.data.listing import printable
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
@@ -62,7 +62,7 @@ def _digests(found: layout.Layout, contents: list[str]) -> dict[str, str]:
 
 def from_folder(config, folder: Path, description: str, paper_auc: dict[str, str] | None = None) -> Dataset:
     """As `load`, from this folder and under this description."""
-    if config.patch > config.resize:
+    if config.patch > config.resize > 0:
         raise UserError(f"patch = {config.patch} is larger than resize = {config.resize}")
     return _dataset(config, _read(config, folder), description, paper_auc or {})
 
@@ -115,9 +115,16 @@ class Given:
 
 
 def _inputs(config) -> Inputs:
-    side, fit = config.patch or config.resize, "canvas" if config.patch else config.fit
+    side, fit = setting(config, "tile") or config.patch or config.resize, _fit(config)
     normalize, depth = config.get("normalize", "symmetric"), setting(config, "depth")
     return Inputs((side, side, 3), normalize, fit, (config.resize,) * 2, config.patch, depth=depth)
+
+
+def _fit(config) -> str:
+    """How pictures get to their size, see `inputs.fitted_size`."""
+    if setting(config, "tile"):
+        return TILES
+    return "canvas" if config.patch else config.fit
 
 
 def _dataset(config, read: "_Read", description: str, paper_auc: dict[str, str]) -> Dataset:
@@ -178,12 +185,13 @@ def _read(config, folder: Path) -> _Read:
     if found.test and 0 not in found.labels:
         logging.warning("test/ holds no good images: there will be no AUC, and nobody sees how many good ones it flags")
     files, contents = [*found.train, *found.test], digests.of_files(found.used())
-    fit = "canvas" if config.patch else config.fit
+    fit = _fit(config)
     read = images.decoded(
         *(folder.resolve().name, files, contents[: len(files)], config.resize, fit, config.patch or config.resize),
         *(config.unreadable == "skip", setting(config, "depth")),
     )
     used = [files[i] for i in read.kept]
+    _check_tiles(used, read.fitted, _inputs(config))
     mask_files = [([None] * len(found.train) + found.masks)[i] for i in read.kept]
     labels = np.array([0] * len(found.train) + found.labels, np.int32)[read.kept]
     masks.check(mask_files, used, labels, read.sides, read.fitted, fit)
@@ -195,6 +203,15 @@ def _read(config, folder: Path) -> _Read:
 
     names, of_files = [found.name(f) for f in used], _digests(found, contents)
     return _Read(read.images, read.fitted, labels, names, mask, read.kept, len(found.train), of_files, unused)
+
+
+def _check_tiles(files: list[Path], fitted: np.ndarray, inputs: Inputs) -> None:
+    """Raises UserError where one of the pictures, of these rows and columns, is smaller than a tile."""
+    for path, sides in zip(files, fitted.tolist(), strict=True):
+        try:
+            inputs.check_tile(sides)
+        except ValueError as error:
+            raise UserError(f"{printable(path)} is {error}") from error
 
 
 def split_normals(rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
