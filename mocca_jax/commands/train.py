@@ -91,12 +91,14 @@ def _is_of_products(given: argparse.Namespace) -> bool:
     Raises:
         UserError: it has to be, and is no folder.
     """
+    folder = Path(given.what).expanduser()
+    if not folder.is_dir():
+        if given.products:
+            raise UserError(f"{given.what} is no folder; --products goes with a folder that holds one for each product")
+        return False
     from mocca_jax.data import products
 
-    folder = Path(given.what).expanduser()
-    if given.products and not folder.is_dir():
-        raise UserError(f"{given.what} is no folder; --products goes with a folder that holds one for each product")
-    return folder.is_dir() and (given.products or products.certain(folder))
+    return given.products or products.certain(folder)
 
 
 def _products(given: argparse.Namespace, options: Options) -> int:

@@ -243,6 +243,9 @@ def _content(
 ) -> bundle.Content:
     """What decides by the score."""
     fitted = run.dataset.train.pictures or run.dataset.train
+    known = causes.Known()
+    if not tiled.is_used(run.config):
+        known = causes.Known.of_run(unseen, run.trained.state, run.dataset)
     return bundle.Content(
         run.config,
         run.dataset.inputs,
@@ -254,7 +257,7 @@ def _content(
         samples=None if tiled.is_used(run.config) else fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
-        known=causes.Known.of_run(unseen, run.trained.state, run.dataset),
+        known=known,
     )
 
 
