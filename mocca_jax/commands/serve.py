@@ -4,21 +4,27 @@
 
 - `POST /score`: a picture file, as the body or in a form with the one field `file`; answers score, p-value, decision,
   each layer's part; `?map=true` adds the picture under its anomaly map as a PNG, base64.
-- `GET /health`: whether it answers.
+- `GET /health`: whether it answers; `GET /ready`: whether requests should be sent now, 503 while it warms up or ends.
 - `GET /version`: which model it is.
+- `GET /metrics`: what it has counted, for Prometheus.
 - `GET /docs`: the interface, to read and to try; it needs no other host.
 
-Requests that come at the same time are scored as one batch. Needs `pip install "mocca_jax[serve]"`. It listens to this
-machine alone unless --host says otherwise; it knows no passwords and no encryption: put a proxy before it. When it is
-stopped (Ctrl-C, SIGTERM) it takes no more requests and answers those it took.
+Requests that come at the same time are scored as one batch. Needs `pip install "mocca_jax[serve]"`. Where the
+environment has a MOCCA_API_KEY, every request but /health and /ready has to bring it (`Authorization: Bearer ...` or
+`X-API-Key: ...`). It listens to this machine alone unless --host says otherwise, which takes a key, or --insecure. It
+knows no encryption: put a proxy before it. When it is stopped (Ctrl-C, SIGTERM) it takes no more requests and answers
+those it took.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
+from mocca_jax import console
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.commands.service.limits import Limits
 from mocca_jax.data import cache
+from mocca_jax.data.listing import printable
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.training import parallel
@@ -40,20 +46,39 @@ def main(arguments: list[str] | None = None) -> None:
     add_by(takes)
     takes.add_argument("--host", default="127.0.0.1", help="address to listen to")
     takes.add_argument("--port", type=int, default=8000, help="port to listen to; 0 for any free one")
+    takes.add_argument("--insecure", action="store_true", help="without a key, also where other machines can ask")
     for name, said in LIMITS.items():
         default = getattr(Limits, name)
         takes.add_argument(f"--{name}", type=type(default), default=default, help=said)
+    takes.add_argument(
+        "--drain", type=float, default=0.0, help="seconds that it still answers, not ready, when told to stop"
+    )
+    takes.add_argument("--log", choices=("plain", "json"), default="plain", help="json: all lines, one per request")
     options = begin(takes, arguments)
+    console.write_json(options.log == "json")
     with plain_errors():
         run = place(options, "run", "the run, the folder of a finished training,")
         limits = Limits(**{name: getattr(options, name) for name in LIMITS})
+        if not 0 <= options.drain < math.inf:
+            raise UserError(f"--drain={options.drain:g}: seconds, 0 or more")
         try:
-            from mocca_jax.commands.service import app, listening
+            from mocca_jax.commands.service import app, keys, listening
         except ImportError as error:
             raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
+        key = keys.from_environment()
         with listening.bound(options.host, options.port) as sockets:
+            if not (key or options.insecure):
+                listening.require_key(sockets)
             parallel.configure(0, str(cache.root() / "xla"))
-            listening.serve(app.make_app(Detector.load(run, options.by), limits), sockets)
+            detector, log = Detector.load(run, options.by), options.log
+            made = app.make_app(detector, limits, name_of(run), key, lines=log == "json", begin_cold=True)
+            listening.serve(made, sockets, made.state.lifecycle, options.drain, log, bool(key))
+
+
+def name_of(run: Path) -> str:
+    """What a run is called: as its folder is."""
+    folder = run.resolve()
+    return printable((folder.parent if folder.suffix == ".npz" else folder).name)
 
 
 def make_app(detector: Detector, limits: Limits | None = None) -> Any:

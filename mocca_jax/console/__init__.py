@@ -3,7 +3,7 @@
 The lowest floor: imports nothing of the package but its errors. Nobody else imports tqdm.
 """
 
-from mocca_jax.console.logs import add_flags, set_up
+from mocca_jax.console.logs import add_flags, set_up, write_json
 from mocca_jax.console.progress import Phase, steps
 
-__all__ = ["Phase", "add_flags", "set_up", "steps"]
+__all__ = ["Phase", "add_flags", "set_up", "steps", "write_json"]

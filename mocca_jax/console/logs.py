@@ -1,8 +1,10 @@
 """Log lines of a command: `12:01:33 what happened`, written above a progress bar where there is one."""
 
 import argparse
+import json
 import logging as std_logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from absl import logging
@@ -39,12 +41,37 @@ def set_up(verbosity: str = "normal") -> None:
     progress.silence(verbosity == "quiet")
 
 
+def write_json(wanted: bool = True) -> None:
+    """After `set_up`: every log line, warnings included, is one JSON object: `time`, `level`, `message` and the rest.
+
+    What a record has as `fields` (`logger.info(..., extra={"fields": {...}})`) stands beside these.
+    """
+    std_logging.captureWarnings(wanted)
+    for handler in std_logging.getLogger().handlers:
+        if isinstance(handler, _Lines):
+            handler.setFormatter(_Json() if wanted else _plain())
+
+
+def _plain() -> std_logging.Formatter:
+    return std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+
+
+class _Json(std_logging.Formatter):
+    """A record as one line of JSON; times in UTC."""
+
+    def format(self, record: std_logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        said = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
+        trace = {"trace": self.formatException(record.exc_info)} if record.exc_info else {}
+        return json.dumps(said | getattr(record, "fields", {}) | trace)
+
+
 class _Lines(std_logging.Handler):
     """Writes to whatever standard error is now; a bar makes room for the line."""
 
     def __init__(self):
         super().__init__()
-        self.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self.setFormatter(_plain())
         self.addFilter(lambda record: record.levelno >= std_logging.WARNING or record.pathname.startswith(PACKAGE))
 
     def emit(self, record: std_logging.LogRecord) -> None:

@@ -10,7 +10,7 @@ from mocca_jax import console, models
 from mocca_jax.data import Split, batching
 from mocca_jax.method import frames, losses, metrics, motion, scores
 from mocca_jax.models import AutoEncoder, lookup
-from mocca_jax.scoring import moving, placed
+from mocca_jax.scoring import moving, placed, shared
 from mocca_jax.scoring.regions import Region
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
@@ -120,14 +120,17 @@ def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callabl
 
 
 def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
-    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time."""
+    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time. Equal arguments share it."""
 
-    @jax.jit
-    def score(state, raw, mask):
-        image = preprocess(seen(state, raw), jax.random.wrap_key_data(state.rng))
-        return unit_scores(model, stage, config, state, image, mask)
+    def make() -> Callable:
+        @jax.jit
+        def score(state, raw, mask):
+            image = preprocess(seen(state, raw), jax.random.wrap_key_data(state.rng))
+            return unit_scores(model, stage, config, state, image, mask)
 
-    return score
+        return score
+
+    return shared.program(make, "score", model, stage, preprocess, config)
 
 
 def make_movement_map(model: AutoEncoder, scale: Scale) -> Callable:

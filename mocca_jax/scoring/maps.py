@@ -8,7 +8,7 @@ function and name it in `METHODS`, and in `FITS` what it needs to know of normal
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import normal_features
 from mocca_jax.models import layer_name
-from mocca_jax.scoring import evaluate, placed
+from mocca_jax.scoring import evaluate, placed, shared
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, features_of
@@ -136,7 +136,11 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
         return parallel.replicate((state.replace(opt_state=()), statistics), mesh)
 
     own = held_by(context.state)
-    compiled = jax.jit(lambda held, raw: METHODS[name](context, raw, *held))
+    bare = replace(context, state=None, mesh=None)  # what a program may hold on to
+    compiled = shared.program(
+        lambda: jax.jit(lambda held, raw: METHODS[name](bare, raw, *held)),
+        *("map", name, bare.model, bare.inputs, bare.config),
+    )
     of_patches = context.inputs.patch and name not in FITS
     side, stride = context.inputs.patch, patch_stride(name, context)
 

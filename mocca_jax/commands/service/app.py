@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 import mocca_jax
@@ -18,30 +18,68 @@ from mocca_jax.commands.service import page, refusals
 from mocca_jax.commands.service.asking import ASK
 from mocca_jax.commands.service.batcher import Batcher, warm_up
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, Answer, Health, Version, problems
+from mocca_jax.commands.service.interface import BODY, METRICS, Answer, Health, Ready, Version, problems
+from mocca_jax.commands.service.keys import WANTED, Guarded
+from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.commands.service.limits import Limits
+from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
+from mocca_jax.commands.service.middleware import Observed, seen
 from mocca_jax.data import decoder
 from mocca_jax.data.likeness import looks_like
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.report import overlays
 
+UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
+NAME = "detector"  # of what is judged, where nothing tells
+WARMING = 0.01  # seconds between two looks at whether it is warm
 
-def make_app(detector: Detector, limits: Limits) -> FastAPI:
-    """The service as an ASGI application.
+
+def make_app(
+    detector: Detector,
+    limits: Limits,
+    name: str = NAME,
+    key: str | None = None,
+    lines: bool = False,
+    begin_cold: bool = False,
+) -> FastAPI:
+    """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
+
+    Args:
+        detector: what answers.
+        limits: of requests.
+        name: of what the detector judges, in metrics and log lines.
+        key: what requests have to bring, see `keys.Guarded`.
+        lines: a line in the log for each request.
+        begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
 
     Raises:
         UserError: a model of videos, which scores frames only when their neighbours are known.
     """
     if detector.inputs.has_frames:
         raise UserError("this run is one on videos; only runs on pictures can be served")
-    batcher, digest = Batcher(detector, limits.waiting), detector.digest
+    lifecycle, digest = Lifecycle(), detector.digest
+    metrics = Metrics([name], lambda: batcher.waiting, lambda: 1, lambda: not lifecycle.not_ready)
+    batcher = Batcher(detector, limits.waiting, lambda found: metrics.judged(name, found))
+
+    async def work() -> None:
+        try:
+            await asyncio.to_thread(warm_up, detector)
+        except Exception as error:  # whatever it is, it ends the service with its message
+            lifecycle.failed = error
+            raise
+        lifecycle.warm = True
+        await batcher.work()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up, detector)
-        worker = asyncio.create_task(batcher.work())
+        worker = asyncio.create_task(work())
+        while not (begin_cold or lifecycle.warm or worker.done()):
+            await asyncio.sleep(WARMING)
+        if worker.done():
+            await worker
         yield
+        lifecycle.stopping = True
         worker.cancel()
 
     app = FastAPI(
@@ -52,9 +90,14 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
         redirect_slashes=False,
         openapi_url=None,  # it is answered below, as every address, by what knows its parameters
         dependencies=[Depends(refusals.known_parameters)],
-        responses=problems({422: "an unknown or repeated parameter, or a value that it cannot have"}),
-        exception_handlers={AnyHTTPException: refusals.refused, RequestValidationError: refusals.invalid},
+        responses=problems({422: UNFIT} | ({401: WANTED} if key else {})),
+        exception_handlers={
+            AnyHTTPException: refusals.refused,
+            RequestValidationError: refusals.invalid,
+            Exception: refusals.broken,
+        },
     )
+    app.state.lifecycle = lifecycle
 
     @app.post(
         "/score",
@@ -69,6 +112,7 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
 
         `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
         """
+        seen(request).product = name
         if map and detector.map_scale is None:
             raise HTTPException(400, "this model has no anomaly maps: leave map out")
         if not batcher.enter():
@@ -77,7 +121,9 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                return await _unless_gone(request, _answer(batcher, body, limits, map))
+                answer = await _unless_gone(request, _answer(batcher, body, limits, map))
+            seen(request).said["decision"] = answer.anomalous
+            return answer
         except TimeoutError as error:
             raise HTTPException(504, f"no answer within {limits.seconds:g} s") from error
         finally:
@@ -87,6 +133,18 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
     async def health() -> Health:
         """Whether it answers."""
         return Health(status="ok", waiting=batcher.waiting)
+
+    @app.get("/ready", responses=problems({503: "it is still warming up, or shutting down"}))
+    async def ready() -> Ready:
+        """Whether requests should be sent now."""
+        if why := lifecycle.not_ready:
+            raise HTTPException(503, why, headers={"Retry-After": "1"})
+        return Ready(status="ready")
+
+    @app.get("/metrics", response_class=Response, responses={200: METRICS})
+    async def counted() -> Response:
+        """What it has counted, in Prometheus' text format."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/version")
     async def version() -> Version:
@@ -99,9 +157,13 @@ def make_app(detector: Detector, limits: Limits) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None)
+        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None, bool(key))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
+    if key:
+        app.add_middleware(Guarded, key=key)
+    routes = {route.path for route in app.routes}
+    app.add_middleware(Observed, metrics=metrics, lifecycle=lifecycle, routes=routes, lines=lines)
     return app
 
 

@@ -1,6 +1,7 @@
 """Requests that wait at the same time are scored as one batch."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,10 +9,13 @@ from mocca_jax.detector import Detector, Findings
 
 
 class Batcher:
-    """Scores pictures that wait at the same time together, and counts the requests that are under way."""
+    """Scores pictures that wait at the same time together, and counts the requests that are under way.
 
-    def __init__(self, detector: Detector, most: int):
-        self.detector, self.most, self.waiting = detector, most, 0
+    `judged` is told of every batch.
+    """
+
+    def __init__(self, detector: Detector, most: int, judged: Callable[[Findings], None] = lambda found: None):
+        self.detector, self.most, self.waiting, self._judged = detector, most, 0, judged
         self._queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
 
     def enter(self) -> bool:
@@ -47,6 +51,7 @@ class Batcher:
                     if not future.done():
                         future.set_exception(error)
                 continue
+            self._judged(found)
             for index, (_, future) in enumerate(batch):
                 if not future.done():
                     future.set_result((found, index))

@@ -85,9 +85,12 @@ async def _from_form(request: Request) -> bytes:
         except (MultiPartException, UnicodeError) as error:
             raise HTTPException(400, f"the form cannot be read: {_unreadable(error)}; {ASK}") from error
     parts = form.multi_items()
-    match parts:
-        case [(name, UploadFile() as file)] if name == FIELD:
-            return await file.read()
+    try:
+        match parts:
+            case [(name, UploadFile() as file)] if name == FIELD:
+                return await file.read()
+    finally:
+        await form.close()
     wanted = f"wanted is one file in the field {FIELD!r} and nothing else: {FORM}"
     raise HTTPException(400, f"the form holds {_found(parts)}; {wanted}")
 

@@ -23,6 +23,8 @@ BODY = {
     },
 }
 
+METRICS = {"description": "in Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
 
 class Problem(BaseModel):
     """Why there is no answer."""
@@ -39,6 +41,12 @@ class Answer(BaseModel):
     threshold: float | None = Field(description="scores above it are anomalous")
     layers: dict[str, float] = Field(description="each layer's part of the score")
     map_png: str = Field(default="", description="with map=true: the picture under its anomaly map, a PNG in base64")
+
+
+class Ready(BaseModel):
+    """That requests should be sent."""
+
+    status: str
 
 
 class Health(BaseModel):

@@ -4,19 +4,26 @@ import errno
 import ipaddress
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import uvicorn
 
+from mocca_jax.commands.service.asking import KEY, WITH_KEY
+from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.errors import UserError
 
 UVICORN = {"log_level": "warning", "timeout_keep_alive": 5}
+LOG = {"plain": {}, "json": {"log_config": None}}  # uvicorn's own lines, or its messages in ours
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all, and where this machine asks them
 OPEN = """\
-WARNING: other machines can ask it too: whoever reaches this one, without a password and without encryption. Put a
-proxy before it that asks for both, or keep it to this machine: --host=127.0.0.1"""
+WARNING: other machines can ask it too: whoever reaches this one, without a key and without encryption. Put a proxy
+before it that asks for both, or keep it to this machine: --host=127.0.0.1"""
+PLAIN = """\
+WARNING: other machines ask it without encryption, and their keys and pictures can be read on the way. Put a proxy with
+TLS before it where the network is not yours alone."""
 
 
 @contextmanager
@@ -43,15 +50,33 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def serve(app: Any, sockets: list[socket.socket]) -> None:
+def serve(
+    app: Any,
+    sockets: list[socket.socket],
+    lifecycle: Lifecycle | None = None,
+    drain: float = 0.0,
+    log: str = "plain",
+    key: bool = False,
+) -> None:
     """Answers there until it is stopped.
+
+    Args:
+        app: what answers.
+        sockets: of `bound`.
+        lifecycle: the application's, which is told of the end; it may end the service as well.
+        drain: seconds after the signal to stop in which it still takes requests, and says that it is not ready.
+        log: "plain" or "json".
+        key: whether requests have to bring one.
 
     Raises:
         UserError: another program has taken the port since it was bound.
     """
+    lifecycle = lifecycle or Lifecycle()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # damaged forms are told to those who sent them
     with suppress(KeyboardInterrupt):  # which uvicorn raises after it has ended in good order
-        _Server(uvicorn.Config(app, **UVICORN)).run(sockets)
+        _Server(uvicorn.Config(app, **UVICORN, **LOG[log]), lifecycle, drain, key).run(sockets)
+    if lifecycle.failed:
+        raise lifecycle.failed
 
 
 class _NoAddress(Exception):  # noqa: N818 (no error: another may do)
@@ -59,7 +84,30 @@ class _NoAddress(Exception):  # noqa: N818 (no error: another may do)
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens."""
+    """Says where it listens, and stops in order."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain: float, key: bool):
+        super().__init__(config)
+        self._lifecycle, self._drain, self._key = lifecycle, drain, key
+        self._asked: tuple[int, Any] | None = None  # the signal that asked to stop
+        self._until = 0.0
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A first signal waits for `drain`; a second does not."""
+        first, self._lifecycle.stopping = not self._lifecycle.stopping, True
+        if first and self._drain:
+            self._asked, self._until = (sig, frame), time.monotonic() + self._drain
+            return
+        self._asked = None
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._asked and time.monotonic() >= self._until:
+            super().handle_exit(*self._asked)
+            self._asked = None
+        if self._lifecycle.failed:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         addresses = [made.getsockname()[:2] for made in sockets or ()]
@@ -69,11 +117,30 @@ class _Server(uvicorn.Server):
                 made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         except OSError as error:  # another has begun to listen since `bound`
             raise UserError(_taken(*addresses[0])) from error
-        print(announcement(addresses), flush=True)
+        print(announcement(addresses, self._key), flush=True)
 
 
-def announcement(addresses: list[tuple[str, int]]) -> str:
-    """What is printed once the service answers at these hosts and ports.
+def require_key(sockets: list[socket.socket]) -> None:
+    """Refuses to let other machines ask a service that wants no key.
+
+    Raises:
+        UserError: one of the sockets is open to them.
+    """
+    open_to_all = [made.getsockname()[0] for made in sockets if not _inside(made.getsockname()[0])]
+    if open_to_all:
+        raise UserError(
+            f"at {open_to_all[0]} other machines can ask too, and nothing asks them for a key. Set {KEY} to one, which "
+            "all requests but /health and /ready then have to bring; or keep to this machine with --host=127.0.0.1; or "
+            "say --insecure where a proxy or a network of your own sees to it"
+        )
+
+
+def _inside(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def announcement(addresses: list[tuple[str, int]], key: bool = False) -> str:
+    """What is printed once the service answers at these hosts and ports; `key`: it wants one.
 
     Example:
         >>> print(announcement([("127.0.0.1", 8000)]))
@@ -85,11 +152,11 @@ def announcement(addresses: list[tuple[str, int]]) -> str:
     host, port = addresses[0]
     ask = _url(EVERYWHERE.get(host, host), port)
     lines += [
-        f"ask it: curl --data-binary @picture.png '{ask}/score'",
+        f"ask it: curl {f'{WITH_KEY} ' * key}--data-binary @picture.png '{ask}/score'",
         f"all it answers: {ask}/docs    stop it: Ctrl-C",
     ]
-    inside = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses)
-    return "\n".join(lines if inside else [*lines, OPEN])
+    inside = all(_inside(host) for host, _ in addresses)
+    return "\n".join(lines if inside else [*lines, PLAIN if key else OPEN])
 
 
 def _url(host: str, port: int) -> str:

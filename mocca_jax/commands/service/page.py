@@ -4,7 +4,7 @@ import re
 from html import escape
 from typing import Any
 
-from mocca_jax.commands.service.asking import FIELD
+from mocca_jax.commands.service.asking import FIELD, KEY, WITH_KEY
 from mocca_jax.report.page import STYLE
 
 # What a browser may load for the page: nothing but what is written in it, and this service's answers.
@@ -62,13 +62,14 @@ form.onsubmit = async event => {
 """.replace("FIELD", FIELD)
 
 
-def html(interface: dict[str, Any], address: str, maps: bool) -> str:
+def html(interface: dict[str, Any], address: str, maps: bool, key: bool = False) -> str:
     """The page.
 
     Args:
         interface: the OpenAPI document.
         address: of the service, without a slash at its end.
         maps: whether the model has anomaly maps.
+        key: whether requests have to bring one.
     """
     about, schemas = interface["info"], interface["components"]["schemas"]
     parts = [
@@ -76,7 +77,7 @@ def html(interface: dict[str, Any], address: str, maps: bool) -> str:
         f'<p class="lead">{_text(about["description"])}</p>',
         TRY.format(where=WHERE if maps else ""),
         "<h2>Ask it from a shell or a program</h2>",
-        f"<pre>{escape(_lines(address))}</pre>",
+        f"<pre>{escape(_lines(address, key))}</pre>",
     ]
     for path, operations in interface["paths"].items():
         for method, operation in operations.items():
@@ -90,13 +91,20 @@ def html(interface: dict[str, Any], address: str, maps: bool) -> str:
     )
 
 
-def _lines(address: str) -> str:
+def _lines(address: str, key: bool) -> str:
+    curl, headers, given = ("curl", "", "")
+    if key:
+        curl, headers, given = (
+            f"curl {WITH_KEY}",
+            f'headers = {{"X-API-Key": os.environ["{KEY}"]}}\n',
+            ", headers=headers",
+        )
     return (
-        f"curl -F {FIELD}=@picture.png '{address}/score'\n"
-        f"curl --data-binary @picture.png '{address}/score?map=true'\n\n"
-        "import requests\n"
-        f'requests.post("{address}/score", files={{"{FIELD}": open("picture.png", "rb")}}).json()\n'
-        f'requests.post("{address}/score", data=open("picture.png", "rb")).json()'
+        f"{curl} -F {FIELD}=@picture.png '{address}/score'\n"
+        f"{curl} --data-binary @picture.png '{address}/score?map=true'\n\n"
+        f"import {'os, ' * key}requests\n{headers}"
+        f'requests.post("{address}/score", files={{"{FIELD}": open("picture.png", "rb")}}{given}).json()\n'
+        f'requests.post("{address}/score", data=open("picture.png", "rb"){given}).json()'
     )
 
 
@@ -109,7 +117,8 @@ def _operation(name: str, operation: dict[str, Any], schemas: dict[str, Any]) ->
         sent = [(kind, _sent(content["schema"])) for kind, content in body["content"].items()]
         parts += [f"<p>{_text(body['description'])}</p>", *_table("Body, by its Content-Type", sent)]
     for status, answer in operation["responses"].items():
-        if status == "200":
+        described = answer["content"] if status == "200" else {}
+        if "application/json" in described:
             schema = schemas[answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
             fields = [(f, _type(s), s.get("description", "")) for f, s in schema["properties"].items()]
             parts += _table("Answer, JSON", fields)

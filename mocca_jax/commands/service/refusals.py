@@ -40,13 +40,18 @@ def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     return JSONResponse({"detail": "; ".join(wrong)}, 422)
 
 
+def broken(request: Request, error: Exception) -> JSONResponse:
+    """The answer where the program has a fault; the log says which."""
+    return JSONResponse({"detail": "the service failed at this request; its log says why"}, 500)
+
+
 def refused(request: Request, error: AnyHTTPException) -> JSONResponse:
     """The answer to who asked for something that there is not, or sent what cannot be taken."""
     detail, headers = error.detail, dict(error.headers or {})
     if error.status_code in ADDRESS:
         detail = _address(request, headers.get("Allow"))
     if error.status_code in LAST:
-        return _Last({"detail": detail}, error.status_code, headers)
+        return Last({"detail": detail}, error.status_code, headers)
     return JSONResponse({"detail": detail}, error.status_code, headers)
 
 
@@ -61,7 +66,7 @@ def _address(request: Request, allowed: str | None) -> str:
     return f"nothing is at {path[:80]!r} (there are {there}){near(path[:80], [path for path, _ in routes])}"
 
 
-class _Last(JSONResponse):
+class Last(JSONResponse):
     """The last answer of a connection.
 
     What the client still sends is read for a moment: a connection that is closed upon somebody in the middle of sending
