@@ -1,20 +1,17 @@
 """What the service answers, as an ASGI application."""
 
 import asyncio
-import base64
-import io
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 import mocca_jax
-from mocca_jax.commands.service import page, refusals
+from mocca_jax.commands.service import drawings, looking, page, refusals
 from mocca_jax.commands.service.asking import ASK
 from mocca_jax.commands.service.batcher import Batcher, warm_up
 from mocca_jax.commands.service.bodies import picture_file
@@ -25,10 +22,10 @@ from mocca_jax.commands.service.limits import Limits
 from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
 from mocca_jax.commands.service.middleware import Observed, seen
 from mocca_jax.data import decoder
+from mocca_jax.data.incoming import Seen
 from mocca_jax.data.likeness import looks_like
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
-from mocca_jax.report import overlays
 
 UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
 NAME = "detector"  # of what is judged, where nothing tells
@@ -42,6 +39,7 @@ def make_app(
     key: str | None = None,
     lines: bool = False,
     begin_cold: bool = False,
+    beside: looking.Beside | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
 
@@ -52,9 +50,10 @@ def make_app(
         key: what requests have to bring, see `keys.Guarded`.
         lines: a line in the log for each request.
         begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
+        beside: what the page may do, by default judge what is dropped on it.
 
     Raises:
-        UserError: a model of videos, which scores frames only when their neighbours are known.
+        UserError: a model of videos, which scores frames only when their neighbours are known; or as `looking.add`.
     """
     if detector.inputs.has_frames:
         raise UserError("this run is one on videos; only runs on pictures can be served")
@@ -106,22 +105,24 @@ def make_app(
         response_model_exclude_unset=True,
     )
     async def score(
-        request: Request, map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False
+        request: Request,
+        map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False,
+        overlay: Annotated[bool, Query(description="adds the anomaly map alone, and where it lies")] = False,
     ) -> Answer:
-        """Score, p-value and decision for one picture; with `map=true` also where it is unusual.
+        """Score, p-value and decision for one picture, and the unusual regions; with `map=true` also a picture.
 
         `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
         """
         seen(request).product = name
-        if map and detector.map_scale is None:
-            raise HTTPException(400, "this model has no anomaly maps: leave map out")
+        if (map or overlay) and detector.map_scale is None:
+            raise HTTPException(400, f"this model has no anomaly maps: leave {'map' if map else 'overlay'} out")
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         end = asyncio.get_running_loop().time() + limits.seconds
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                answer = await _unless_gone(request, _answer(batcher, body, limits, map))
+                answer = await _unless_gone(request, _answer(batcher, body, limits, map, overlay))
             seen(request).said["decision"] = answer.anomalous
             return answer
         except TimeoutError as error:
@@ -160,6 +161,10 @@ def make_app(
         shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None, bool(key))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
+    async def judge(body: bytes, overlay: bool) -> Answer:
+        return await _answer(batcher, body, limits, overlay=overlay and detector.map_scale is not None)
+
+    looking.add(app, detector, limits, beside or looking.Beside(), judge, bool(key))
     if key:
         app.add_middleware(Guarded, key=key)
     routes = {route.path for route in app.routes}
@@ -178,7 +183,9 @@ def _no_answer(limits: Limits) -> dict[int, str]:
     }
 
 
-async def _answer(batcher: Batcher, body: bytes, limits: Limits, with_map: bool) -> Answer:
+async def _answer(
+    batcher: Batcher, body: bytes, limits: Limits, with_map: bool = False, overlay: bool = False
+) -> Answer:
     """What is said about one picture file.
 
     Raises:
@@ -186,40 +193,32 @@ async def _answer(batcher: Batcher, body: bytes, limits: Limits, with_map: bool)
     """
     detector = batcher.detector
     try:
-        view = await asyncio.to_thread(_view, detector, body, limits)
+        view = await asyncio.to_thread(_seen, detector, body, limits)
     except UserError as error:
         like = await asyncio.to_thread(looks_like, body)
         seen = "" if like in str(error) else f"; it looks like {like}"
         seen += f"; {ASK}" if like else ""
         raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
-    found, index = await batcher.score(view)
+    found, index = await batcher.score(view.pixels)
+    anomalous = None if found.anomalous is None else bool(found.anomalous[index])
     return Answer(
         score=float(found.score[index]),
         p_value=None if found.p_value is None else float(found.p_value[index]),
-        anomalous=None if found.anomalous is None else bool(found.anomalous[index]),
+        anomalous=anomalous,
         threshold=detector.calibration.threshold if detector.calibration else None,
         layers={name: float(values[index]) for name, values in found.layers.items()},
-        **({"map_png": await asyncio.to_thread(_drawn, detector, view)} if with_map else {}),
+        **await asyncio.to_thread(drawings.of, detector, view, bool(anomalous), with_map, overlay),
     )
 
 
-def _view(detector: Detector, body: bytes, limits: Limits) -> np.ndarray:
+def _seen(detector: Detector, body: bytes, limits: Limits) -> Seen:
     """What the network sees of a picture file.
 
     Raises:
         UserError: it cannot be decoded, holds several pages, or is larger than the limit.
     """
     picture = decoder.picture(body, detector.inputs.depth, round(limits.megapixels * 1e6))
-    return detector.view(picture)
-
-
-def _drawn(detector: Detector, view: np.ndarray) -> str:
-    """The picture under its map, PNG, base64."""
-    scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
-    (values,) = detector.maps_of([view])
-    out = io.BytesIO()
-    overlays.paint(view, values, scale).save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return detector.see(picture)
 
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:

@@ -1,0 +1,133 @@
+// The list of all pictures that were judged: the unusual ones first, those with the largest score first among them.
+
+import { small } from "./pictures.js";
+import { figure, relative, sort, verdict } from "./words.js";
+
+export const MOST = 1000;  // rows; of more, those that were judged first are left out
+const ORDER = ["unusual", "fault", "undecided", "usual", "waiting"];
+const FILTERS = {
+  all: ["All", () => true], unusual: ["Unusual", item => sort(item) === "unusual"],
+  usual: ["Look good", item => sort(item) === "usual"], fault: ["Not judged", item => sort(item) === "fault"],
+  marked: ["Marked", item => item.mark],
+};
+const MARKS = { good: "marked good", bad: "marked bad" };
+const at = id => document.getElementById(id);
+
+export const items = [];
+let filter = "all", drawn = false, onChosen = () => {}, about = null;
+export const state = { chosen: null };
+
+export function begin(known, chosen) { about = known; onChosen = chosen; }
+
+export const shownItems = () => items.filter(FILTERS[filter][1]);
+
+export function add(item) {
+  items.push(item);
+  while (items.length > MOST) items.splice(items.findIndex(each => each !== state.chosen), 1);
+  refresh();
+}
+
+export function remove(item) {
+  items.splice(items.indexOf(item), 1);
+  refresh();
+}
+
+export function clear() {
+  items.length = 0;
+  state.chosen = null;
+  refresh();
+}
+
+export function bar(answer) {
+  const box = document.createElement("div");
+  if (about.threshold === null) return box;
+  const place = (relative(answer.score, about) + 0.5) / 3, kept = Math.min(Math.max(place, 0.01), 0.99);
+  box.className = `bar ${answer.anomalous ? "unusual" : "usual"}${place > 1 ? " beyond" : ""}`;
+  box.setAttribute("role", "img");
+  box.setAttribute("aria-label", `score ${figure(answer.score)}, limit ${figure(about.threshold)}`);
+  for (const name of ["limit", "at"]) box.append(Object.assign(document.createElement("span"), { className: name }));
+  box.lastChild.style.left = `${100 * kept}%`;
+  return box;
+}
+
+function text(name, said) {
+  return Object.assign(document.createElement("span"), { className: name, textContent: said });
+}
+
+// Fills an item's row; it is made once.
+function row(item) {
+  if (!item.row) {
+    item.row = document.createElement("li");
+    item.button = Object.assign(document.createElement("button"), { type: "button", className: "row" });
+    item.button.onclick = () => choose(item, true);
+    item.thumb = small(item);
+    item.row.append(item.button);
+  }
+  const looks = `${sort(item)} ${item.mark ?? ""}`;
+  if (item.looks !== looks) {
+    item.looks = looks;
+    const { said, kind } = verdict(item), first = document.createElement("span");
+    if (item.mark) first.append(text("mark", MARKS[item.mark]));
+    first.append(text(`verdict ${kind}`, said));
+    item.button.replaceChildren(item.thumb, first, text("name", item.name), item.answer ? bar(item.answer) : text("name", item.fault ?? ""));
+    item.button.title = item.name;
+  }
+  item.button.setAttribute("aria-current", String(item === state.chosen));
+  return item.row;
+}
+
+const rank = item => ORDER.indexOf(sort(item));
+const earlier = (a, b) => rank(a) - rank(b) || (b.answer?.score ?? 0) - (a.answer?.score ?? 0);
+
+export function refresh() {
+  if (drawn) return;
+  drawn = true;
+  requestAnimationFrame(() => { drawn = false; draw(); });
+}
+
+function draw() {
+  items.sort(earlier);
+  at("judged").hidden = !items.length;
+  const buttons = Object.entries(FILTERS).map(([name, [said, fits]]) => {
+    const count = items.filter(fits).length;
+    if (!count && name !== "all" && name !== filter) return null;
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: `${said} (${count})` });
+    button.dataset.filter = name;
+    button.setAttribute("aria-pressed", String(name === filter));
+    button.onclick = () => { filter = name; refresh(); };
+    return button;
+  });
+  const focused = document.activeElement?.dataset?.filter;
+  at("filters").replaceChildren(...buttons.filter(Boolean));
+  if (focused) at("filters").querySelector(`[data-filter=${focused}]`)?.focus();
+  const rows = shownItems().map(row), list = at("list");
+  if (rows.length !== list.children.length || rows.some((each, n) => list.children[n] !== each)) {
+    const within = list.contains(document.activeElement) ? document.activeElement : null, scrolled = list.scrollTop;
+    list.replaceChildren(...rows);
+    list.scrollTop = scrolled;
+    within?.focus({ preventScroll: true });
+  }
+  at("none").hidden = rows.length > 0 || !items.length;
+  if (!state.chosen) {
+    const first = shownItems().find(item => item.answer || item.fault);
+    if (first) choose(first);
+  }
+}
+
+export function choose(item, looked = false) {
+  const before = state.chosen;
+  state.chosen = item;
+  before?.button?.setAttribute("aria-current", "false");
+  item?.button?.setAttribute("aria-current", "true");
+  onChosen(item, looked);
+}
+
+// To the picture so many rows on.
+export function step(by) {
+  const rows = shownItems();
+  if (!rows.length) return;
+  const now = rows.indexOf(state.chosen), next = now < 0 ? 0 : Math.min(Math.max(now + by, 0), rows.length - 1);
+  choose(rows[next]);
+  rows[next].button.scrollIntoView({ block: "nearest" });
+  rows[next].button.focus({ preventScroll: true });
+}
