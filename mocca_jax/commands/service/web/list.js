@@ -15,7 +15,7 @@ const at = id => document.getElementById(id);
 
 export const items = [];
 let filter = "all", drawn = false, onChosen = () => {}, about = null;
-export const state = { chosen: null };
+export const state = { chosen: null, own: false };  // `own`: a person has chosen it
 
 export function begin(known, chosen) { about = known; onChosen = chosen; }
 
@@ -34,7 +34,8 @@ export function remove(item) {
 
 export function clear() {
   items.length = 0;
-  state.chosen = null;
+  [state.chosen, state.own] = [null, false];
+  onChosen(null);
   refresh();
 }
 
@@ -108,15 +109,20 @@ function draw() {
     within?.focus({ preventScroll: true });
   }
   at("none").hidden = rows.length > 0 || !items.length;
-  if (!state.chosen) {
-    const first = shownItems().find(item => item.answer || item.fault);
-    if (first) choose(first);
-  }
+  if (!state.chosen) first();
+}
+
+// Chooses the first of the list, unless a person has chosen.
+export function first() {
+  items.sort(earlier);
+  const found = shownItems().find(item => item.answer || item.fault);
+  if (found && !state.own && found !== state.chosen) choose(found);
 }
 
 export function choose(item, looked = false) {
   const before = state.chosen;
   state.chosen = item;
+  state.own ||= looked;
   before?.button?.setAttribute("aria-current", "false");
   item?.button?.setAttribute("aria-current", "true");
   onChosen(item, looked);
@@ -127,6 +133,7 @@ export function step(by) {
   const rows = shownItems();
   if (!rows.length) return;
   const now = rows.indexOf(state.chosen), next = now < 0 ? 0 : Math.min(Math.max(now + by, 0), rows.length - 1);
+  state.own = true;
   choose(rows[next]);
   rows[next].button.scrollIntoView({ block: "nearest" });
   rows[next].button.focus({ preventScroll: true });

@@ -3,7 +3,7 @@
 import { ask, asJson, choose as chooseProduct, queue } from "./ask.js";
 import * as list from "./list.js";
 import * as one from "./one.js";
-import { dropped, judged } from "./pictures.js";
+import { dropped, judged, named } from "./pictures.js";
 import { several } from "./words.js";
 
 const AT_ONCE = 5, POLL = 1500;  // requests; milliseconds
@@ -21,8 +21,8 @@ function changed(item) {
 // Pictures that a person gives.
 
 function give(files) {
-  for (const file of files) {
-    const item = { name: file.name || "pasted picture", file };
+  for (const { file, name } of files) {
+    const item = { name: name || "pasted picture", file };
     list.add(item);
     waiting++;
     work(async () => {
@@ -31,13 +31,14 @@ function give(files) {
       waiting--;
       tell(waiting ? `${several(waiting, "picture", "pictures")} still to look at` : "");
       changed(item);
+      if (!waiting) list.first();
     });
   }
   if (files.length) tell(`${several(waiting, "picture", "pictures")} still to look at`);
 }
 
-at("files").onchange = event => { give([...event.target.files]); event.target.value = ""; };
-document.addEventListener("paste", event => give([...event.clipboardData.files]));
+at("files").onchange = event => { give(named(event.target.files)); event.target.value = ""; };
+document.addEventListener("paste", event => give(named(event.clipboardData.files)));
 for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, event => { event.preventDefault(); at("give").classList.add("over"); });
 for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, () => at("give").classList.remove("over"));
 document.addEventListener("drop", async event => {
@@ -63,8 +64,8 @@ async function poll() {
       list.add({ number, name, digest, answer, fault, mark: markOf(digest) });
     }
     const coming = news.coming ? `, ${several(news.coming, "file", "files")} still coming` : "";
-    at("watching").textContent = news.fault ? `The folder ${news.folder} cannot be looked into: ${news.fault}`
-      : `New pictures in the folder ${news.folder} appear by themselves${coming}.`;
+    at("watching").textContent = news.fault ? `The folder “${news.folder}” cannot be looked into: ${news.fault}`
+      : `New pictures in the folder “${news.folder}” appear by themselves${coming}.`;
     at("watching").className = news.fault ? "problem" : "";
   } catch (error) {
     at("watching").textContent = `The watched folder: ${error.message}`;
@@ -89,6 +90,7 @@ async function counts() {
   const { good, bad } = await asJson("queue");
   known.good = new Set(good);
   known.bad = new Set(bad);
+  at("queue").hidden = !(good.length || bad.length);
   at("counts").textContent = `${several(good.length, "picture waits", "pictures wait")} as good, ${bad.length} as bad.`;
 }
 
@@ -163,7 +165,7 @@ async function products() {
 
 async function meet() {
   about = await asJson("about");
-  at("about").textContent = `Compares pictures with good ones that it has learned (${about.trained_on}).`;
+  at("about").textContent = `Compares pictures with good ones. Learned from: ${about.trained_on}.`;
   list.begin(about, (item, looked) => {
     one.show(item);
     marks();
@@ -184,7 +186,6 @@ async function begin() {
   try {
     await products();
     await meet();
-    at("queue").hidden = !about.learn;
     for (const row of document.querySelectorAll(".marks")) row.hidden = !about.learn;
     if (about.learn) { at("learn").textContent = about.learn; await counts(); }
     at("watching").hidden = !about.watch;

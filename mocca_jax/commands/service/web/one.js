@@ -6,12 +6,20 @@ import { chance, figure, part, place, several, sort, verdict } from "./words.js"
 
 const at = id => document.getElementById(id);
 const make = (name, said, more = {}) => Object.assign(document.createElement(name), { textContent: said, ...more });
+const SMALL = 480;  // pixels across
 let now = null, about = null, url = "";
 
 export function begin(known) {
   about = known;
   if (!known.maps) at("show").hidden = true;
   at("map").onchange = at("strength").oninput = look;
+  at("picture").onload = fit;
+}
+
+// Small pictures are shown larger, tall ones as high as the window allows.
+function fit() {
+  const { naturalWidth: wide, naturalHeight: high } = at("picture");
+  at("stage").style.width = `min(100%, ${Math.max(wide, SMALL)}px, ${Math.round(75 * wide / high)}vh)`;
 }
 
 export function toggle() {
@@ -32,7 +40,7 @@ export function show(item) {
   if (!item) { now = null; return; }
   const { said, kind } = verdict(item);
   at("name").textContent = item.name;
-  at("verdict").textContent = said;
+  at("verdict").replaceChildren(said, item.answer ? make("small", scored(item.answer)) : "");
   at("verdict").className = kind;
   at("chance").textContent = item.answer ? chance(item.answer, about) : item.fault ?? "";
   scale(item.answer);
@@ -41,12 +49,14 @@ export function show(item) {
   if (item.answer && about.maps && !item.drawn) overlaid(item);
 }
 
+const scored = answer => answer.threshold === null ? `score ${figure(answer.score)}`
+  : `score ${figure(answer.score)}, ${answer.anomalous ? "over" : "within"} the limit of ${figure(answer.threshold)}`;
+
 function scale(answer) {
   at("scale").replaceChildren();
-  if (!answer) return;
-  if (about.threshold === null) { at("scale").append(make("p", `Score ${figure(answer.score)}`)); return; }
+  if (!answer || about.threshold === null) return;
   const ends = make("div", "", { className: "ends" });
-  ends.append(make("span", "as good ones"), make("span", `limit ${figure(about.threshold)}`), make("span", `score ${figure(answer.score)}`));
+  ends.append(make("span", "usual"), make("span", `limit ${figure(about.threshold)}`), make("span", "unusual"));
   at("scale").append(bar(answer), ends);
 }
 

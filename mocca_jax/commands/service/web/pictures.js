@@ -54,10 +54,12 @@ export function small(item) {
   return canvas;
 }
 
-// The files of what was dropped, those in folders too.
+export const named = files => [...files].map(file => ({ file, name: file.name }));
+
+// The files of what was dropped, and their names; those in folders too.
 export async function dropped(transfer) {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some(entry => entry.isDirectory)) return [...transfer.files];
+  if (!entries.some(entry => entry.isDirectory)) return named(transfer.files);
   const found = [];
   for (const entry of entries) await gather(entry, found);
   return found;
@@ -65,7 +67,8 @@ export async function dropped(transfer) {
 
 async function gather(entry, found) {
   if (entry.isFile) {
-    found.push(await new Promise((done, failed) => entry.file(done, failed)));
+    const file = await new Promise((done, failed) => entry.file(done, failed));
+    found.push({ file, name: entry.fullPath.slice(1) });
     return;
   }
   const reader = entry.createReader();
