@@ -23,6 +23,7 @@ from mocca_jax.commands import serve
 from mocca_jax.commands.service import app as service_app
 from mocca_jax.commands.service import listening
 from mocca_jax.commands.service.limits import Limits
+from mocca_jax.commands.service.shelf import Shelf
 from mocca_jax.training import parallel
 from tests.conftest import REPOSITORY
 
@@ -63,7 +64,7 @@ def test_requests_pictures_and_p_values_are_counted(detector, caplog):
     secret = "customer-4711.png"
 
     async def asked():
-        async with asking(service_app.make_app(detector, Limits(), "washers", lines=True)) as client:
+        async with asking(service_app.make_app(Shelf.of(detector, "washers"), Limits(), lines=True)) as client:
             answers = [await client.post("/score", content=body) for body in bodies]
             await client.post("/score", files={"file": (secret, b"no picture")})
             await client.get(f"/{secret}")
@@ -102,7 +103,7 @@ def test_a_fault_of_the_program_is_answered_and_counted(finished, monkeypatch):
     detector = Detector.load(finished / "object")
 
     async def asked():
-        async with asking(service_app.make_app(detector, Limits())) as client:
+        async with asking(service_app.make_app(Shelf.of(detector), Limits())) as client:
             monkeypatch.setattr(detector, "of_views", lambda chunks: 1 / 0)
             return await client.post("/score", content=png()), (await client.get("/metrics")).text
 
@@ -117,7 +118,7 @@ def test_it_is_alive_before_it_is_ready_and_pictures_wait_for_that(finished, mon
     monkeypatch.setattr(detector, "of_views", lambda chunks: may.wait(30) and of_views(chunks))
 
     async def asked():
-        async with asking(service_app.make_app(detector, Limits(), begin_cold=True)) as client:
+        async with asking(service_app.make_app(Shelf.of(detector), Limits(), begin_cold=True)) as client:
             early = asyncio.create_task(client.post("/score", content=png()))
             before = await client.get("/ready"), await client.get("/health")
             may.set()
@@ -134,7 +135,7 @@ def test_a_service_that_cannot_warm_up_ends_with_the_reason(finished, monkeypatc
     monkeypatch.setattr(detector, "of_views", lambda chunks: 1 / 0)
 
     async def begun():
-        async with asking(service_app.make_app(detector, Limits())):
+        async with asking(service_app.make_app(Shelf.of(detector), Limits())):
             pass
 
     with pytest.raises(ZeroDivisionError):
@@ -179,7 +180,7 @@ def test_with_a_key_every_route_but_health_and_ready_wants_it(detector, headers,
     routes = ("/version", "/metrics", "/docs", "/openapi.json", "/nothing")
 
     async def asked():
-        async with asking(service_app.make_app(detector, Limits(), key=KEY, lines=True)) as client:
+        async with asking(service_app.make_app(Shelf.of(detector), Limits(), key=KEY, lines=True)) as client:
             free = [await client.get(path) for path in ("/health", "/ready")]
             guarded = [await client.get(path, headers=headers) for path in routes]
             return free, [*guarded, await client.post("/score", content=png(), headers=headers)]

@@ -1,12 +1,13 @@
-"""Command: a finished run as a web service on this machine.
+"""Command: finished runs as a web service on this machine.
 
     mocca serve runs/leather --port=8000
+    mocca serve runs/parts            # all runs in that folder: POST /score?product=leather
 
 - `POST /score`: a picture file, as the body or in a form with the one field `file`; answers score, p-value, decision,
   each layer's part, the regions that are unusual; `?map=true` adds the picture under its anomaly map as a PNG, base64.
 - `GET /`: a page to drop pictures on, to look at them and their maps.
 - `GET /health`: whether it answers; `GET /ready`: whether requests should be sent now, 503 while it warms up or ends.
-- `GET /version`: which model it is.
+- `GET /products`: what it judges, thresholds, digests; `GET /version`: which program and model it is.
 - `GET /metrics`: what it has counted, for Prometheus.
 - `GET /docs`: the interface, to read and to try; it needs no other host.
 
@@ -25,7 +26,6 @@ from mocca_jax import console
 from mocca_jax.commands.arguments import add_by, add_place, begin, parser, place, plain_errors
 from mocca_jax.commands.service.limits import Limits
 from mocca_jax.data import cache
-from mocca_jax.data.listing import printable
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.training import parallel
@@ -43,10 +43,11 @@ LIMITS = {
 def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     takes = parser(__doc__)
-    add_place(takes, "run", "workdir of a finished run, or its detector.npz", type=Path)
+    add_place(takes, "run", "workdir of a finished run, its detector.npz, or a folder of workdirs", type=Path)
     add_by(takes)
     takes.add_argument("--host", default="127.0.0.1", help="address to listen to")
     takes.add_argument("--port", type=int, default=8000, help="port to listen to; 0 for any free one")
+    takes.add_argument("--loaded", type=int, default=8, help="of several products: detectors in memory, at most")
     takes.add_argument("--insecure", action="store_true", help="without a key, also where other machines can ask")
     for name, said in LIMITS.items():
         default = getattr(Limits, name)
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not 0 <= options.drain < math.inf:
             raise UserError(f"--drain={options.drain:g}: seconds, 0 or more")
         try:
-            from mocca_jax.commands.service import app, keys, listening, looking
+            from mocca_jax.commands.service import app, keys, listening, looking, shelf
         except ImportError as error:
             raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
         key = keys.from_environment()
@@ -78,16 +79,10 @@ def main(arguments: list[str] | None = None) -> None:
             if not key and (options.queue or not options.insecure):
                 listening.require_key(sockets)
             parallel.configure(0, str(cache.root() / "xla"))
-            detector, log = Detector.load(run, options.by), options.log
-            beside = looking.Beside(run, options.watch, options.journal, options.queue)
-            made = app.make_app(detector, limits, name_of(run), key, log == "json", begin_cold=True, beside=beside)
+            products, log = shelf.Shelf.at(run, options.by, options.loaded), options.log
+            beside = looking.Beside(products.runs, options.watch, options.journal, options.queue)
+            made = app.make_app(products, limits, key, lines=log == "json", begin_cold=True, beside=beside)
             listening.serve(made, sockets, made.state.lifecycle, options.drain, log, bool(key))
-
-
-def name_of(run: Path) -> str:
-    """What a run is called: as its folder is."""
-    folder = run.resolve()
-    return printable((folder.parent if folder.suffix == ".npz" else folder).name)
 
 
 def make_app(detector: Detector, limits: Limits | None = None) -> Any:
@@ -97,6 +92,6 @@ def make_app(detector: Detector, limits: Limits | None = None) -> Any:
         ImportError: FastAPI or what belongs to it is not installed.
         UserError: a model of videos, which scores frames only when their neighbours are known.
     """
-    from mocca_jax.commands.service import app
+    from mocca_jax.commands.service import app, shelf
 
-    return app.make_app(detector, limits or Limits())
+    return app.make_app(shelf.Shelf.of(detector), limits or Limits())

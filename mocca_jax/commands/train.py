@@ -3,10 +3,15 @@
     mocca train my_parts
     mocca train my_parts --config=folder:texture alpha=0.01
     mocca train cifar10:quick normal_class=1 one_class.epochs=5
+    mocca train parts --products
 
 The first word is a folder of pictures or videos, or a config: its name, with kinds and presets after a colon, or a file
 of one's own. `mocca config` lists the configs, `mocca config folder:texture` explains every field of one. Fields are
 changed with NAME=VALUE.
+
+A folder that holds a folder for each of several products makes a detector of each, in a folder of its own in --workdir,
+and one table over all. Where each has a train/good, that is seen; where the pictures lie directly in the products'
+folders, --products says it.
 
 The run is kept in --workdir. The same command again goes on where it was stopped, or prints the finished result.
 
@@ -27,6 +32,7 @@ from ml_collections import ConfigDict
 
 from mocca_jax import config as configs
 from mocca_jax import console
+from mocca_jax.commands import several
 from mocca_jax.commands.arguments import parser, plain_errors
 from mocca_jax.config import files, typed
 from mocca_jax.errors import UserError
@@ -60,15 +66,60 @@ def main(arguments: list[str] | None = None) -> None:
     """The command, see above."""
     given = takes().parse_intermixed_args(arguments)
     console.set_up(given.verbosity)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with plain_errors():
-        config, name = wanted(given)
-        configs.check(config)
-        workdir = given.workdir or Path("runs") / name
-        code = execute(config, workdir, Options(**{field: getattr(given, field) for field in vars(Options())}))
-    if given.host == 0:
-        print(_next(config, workdir))
+        options = Options(**{field: getattr(given, field) for field in vars(Options())})
+        code = _products(given, options) if _is_of_products(given) else _one(given, options)
     if code:
         sys.exit(code)
+
+
+def _one(given: argparse.Namespace, options: Options) -> int:
+    """Makes one run; returns the exit code."""
+    config, name = wanted(given)
+    configs.check(config)
+    workdir = given.workdir or Path("runs") / name
+    code = execute(config, workdir, options)
+    if given.host == 0:
+        print(_next(config, workdir))
+    return code
+
+
+def _is_of_products(given: argparse.Namespace) -> bool:
+    """Whether the first word is a folder of products.
+
+    Raises:
+        UserError: it has to be, and is no folder.
+    """
+    from mocca_jax.data import products
+
+    folder = Path(given.what).expanduser()
+    if given.products and not folder.is_dir():
+        raise UserError(f"{given.what} is no folder; --products goes with a folder that holds one for each product")
+    return folder.is_dir() and (given.products or products.certain(folder))
+
+
+def _products(given: argparse.Namespace, options: Options) -> int:
+    """Trains all products of a folder; returns the exit code.
+
+    Raises:
+        UserError: there are none, or what is said of the config cannot be.
+    """
+    from mocca_jax.data import products
+
+    if options.coordinator:
+        raise UserError("several hosts train one product at a time: name its folder, or leave --coordinator out")
+    folder = Path(given.what).expanduser()
+    workdir = given.workdir or Path("runs") / _name(folder, given)
+    made = {}
+    for product in products.folders(folder, workdir):
+        made[product.name], _ = wanted(argparse.Namespace(**{**vars(given), "what": str(product)}))
+        configs.check(made[product.name])
+    if (workdir / "config.json").exists():
+        raise UserError(f"--workdir={workdir} holds the run of one product; name another folder")
+    complete = several.run(made, workdir, options.cpu_devices, options.keep_checkpoints)
+    print(f"look at {workdir}/<product>/report.html\nnext: mocca serve {workdir}")
+    return 0 if complete else SOME_MISSING
 
 
 def takes() -> argparse.ArgumentParser:
@@ -77,6 +128,7 @@ def takes() -> argparse.ArgumentParser:
     made.add_argument("what", help="a folder of good pictures or of videos, or a config by its name or file")
     made.add_argument("fields", nargs="*", metavar="NAME=VALUE", help="a field of the config, and its value")
     made.add_argument("--config", help="of a folder: folder:texture, say (default: folder, or video for films)")
+    made.add_argument("--products", action="store_true", help="the folder holds a folder for each of several products")
     made.add_argument("--workdir", type=Path, help="folder of the run (default: runs/ and a name made of the words)")
     for name, default in vars(Options()).items():
         of_its_kind = {"type": type(default or ""), "default": default}
@@ -95,20 +147,26 @@ def wanted(given: argparse.Namespace) -> tuple[ConfigDict, str]:
     folder = Path(given.what).expanduser()
     if folder.is_dir():
         spec = given.config or ("video" if holds_films(folder) else "folder")
-        config, name = files.load(spec), folder.resolve().name
+        config = files.load(spec)
         config.data_dir = str(folder)
-        named = [given.config] if given.config else []
     elif given.config:
         raise UserError(f"{given.what} is no folder; --config goes with a folder")
     else:
-        config, name, named = _config(given.what), given.what, []
+        config = _config(given.what)
     for field in given.fields:
         field_name, equals, text = field.partition("=")
         if not equals:
             raise UserError(f"{field!r}: a field is changed with NAME=VALUE, such as alpha=0.01")
         typed.set_field(config, field_name, text)
-        named.append(field)
-    return config, re.sub(r"[^\w.]+", "-", "-".join([name.removesuffix(".py"), *named])).strip("-.")
+    return config, _name(folder, given)
+
+
+def _name(folder: Path, given: argparse.Namespace) -> str:
+    """Of a run: its words, put together."""
+    name = folder.resolve().name if folder.is_dir() else given.what
+    named = [given.config] if given.config else []
+    words = [name.removesuffix(".py"), *named, *given.fields]
+    return re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-.")
 
 
 def _config(spec: str) -> ConfigDict:

@@ -127,9 +127,23 @@ def scan(folder: Path) -> Layout:
     if not found.train:
         there = f"\nWhat is there:\n{told}" if (told := found.told()) else ""
         raise UserError(
-            f"{folder} holds no images to train on. Expected a folder of images, or this layout:\n{LAYOUT}{there}"
+            f"{folder} holds no images to train on. Expected a folder of images, or this layout:\n{LAYOUT}"
+            f"{_of_products(folder, files.pictures)}{there}"
         )
     return found
+
+
+def _of_products(folder: Path, pictures: list[Path]) -> str:
+    """What to do where the folder may be one of products."""
+    names = sorted({path.relative_to(folder).parts[0] for path in pictures if path.parent != folder})
+    if not names or {name.lower() for name in names} & {TRAIN, TEST, TRUTH}:
+        return ""
+    told = listing.shortened([listing.printable(name) for name in names])
+    return (
+        f"\nIf these folders hold good pictures of one product each ({told}), a detector is made of every one with\n"
+        f"  mocca train {listing.printable(folder)} --products\n"
+        "Where they are cameras, days or lots of one product, put them into one folder train/good."
+    )
 
 
 class _Sorted:

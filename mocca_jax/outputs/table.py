@@ -1,8 +1,10 @@
 """A result as text for a terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from mocca_jax.outputs import verdict
+from mocca_jax.data import listing
+from mocca_jax.outputs import decision, verdict
 from mocca_jax.training import memory
 
 
@@ -23,6 +25,37 @@ def text(result: dict[str, Any]) -> str:
     lines += verdict.failed(result.get("failed", {}))
     said = verdict.advice(result)
     return "\n".join([*lines, *([said] if said not in ("", verdict.USE_IT) else [])])  # the command says how to use it
+
+
+def products(found: Mapping[str, dict[str, Any] | str]) -> str:
+    """Several products, a row each, and what is missing; `found`: each one's result, or why there is none."""
+    rows = [("product", "pictures", "threshold", "promised", "AUC", "made-up AUC", "missing")]
+    rows += [(listing.printable(name), *_product_cells(result)) for name, result in found.items()]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others, last in rows:
+        numbers = [f"{cell:>{width}}" for cell, width in zip(others, wide[1:-1], strict=True)]
+        lines.append("  ".join([f"{first:<{wide[0]}}", *numbers, last]).rstrip())
+    whole = sum(isinstance(result, dict) and not result.get("failed") for result in found.values())
+    end = "" if whole == len(found) else "; the same command makes what is missing"
+    return "\n".join([*lines, f"{whole} of {len(found)} products are complete{end}"])
+
+
+def _product_cells(result: dict[str, Any] | str) -> tuple[str, ...]:
+    """`-` where there is no such figure."""
+    if isinstance(result, str):
+        return *["-"] * 5, result.splitlines()[0].split(". ")[0]
+    decided, counts = result["decision"], result["samples"]
+    made_up = decision.aucs(result["made_up_defects"], result["maps"]).get(decided["by"])
+    figures = (
+        (decided["threshold"], ".4g"),
+        (decided.get("promised_share"), ".1%"),
+        (decided.get("auc"), ".3f"),
+        (made_up, ".3f"),
+    )
+    pictures = counts["train"] + (0 if result.get("statistics") else counts["heldout"])
+    cells = ["-" if value is None else format(value, how) for value, how in figures]
+    return str(pictures), *cells, ", ".join(result.get("failed", {}))
 
 
 def _parts_lines(result: dict[str, Any]) -> list[str]:

@@ -26,14 +26,19 @@ def program(make: Callable[[], Callable], *follows_from: Any) -> Callable:
 
     It may hold on to nothing large: it is kept when those who asked for it are gone.
     """
-    key = _plain(follows_from)
+    wanted = key(*follows_from)
     with _lock:
-        if key not in _kept:
-            _kept[key] = make()
-        _kept.move_to_end(key)
+        if wanted not in _kept:
+            _kept[wanted] = make()
+        _kept.move_to_end(wanted)
         while len(_kept) > MOST:
             _kept.popitem(last=False)
-        return _kept[key]
+        return _kept[wanted]
+
+
+def key(*follows_from: Any) -> Hashable:
+    """Equals that of equal values: configs but for where the data is and what is promised, networks, plain values."""
+    return _plain(follows_from)
 
 
 def _plain(value: Any) -> Hashable:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
+from absl import logging
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
@@ -13,14 +15,26 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 import mocca_jax
 from mocca_jax.commands.service import drawings, looking, page, refusals
 from mocca_jax.commands.service.asking import ASK
-from mocca_jax.commands.service.batcher import Batcher, warm_up
+from mocca_jax.commands.service.batcher import Batcher
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, METRICS, Answer, Health, Ready, Version, problems
+from mocca_jax.commands.service.interface import (
+    BODY,
+    METRICS,
+    PRODUCT,
+    Answer,
+    Health,
+    Products,
+    Ready,
+    Row,
+    Version,
+    problems,
+)
 from mocca_jax.commands.service.keys import WANTED, Guarded
 from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.commands.service.limits import Limits
 from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
 from mocca_jax.commands.service.middleware import Observed, seen
+from mocca_jax.commands.service.shelf import Product, Shelf
 from mocca_jax.data import decoder
 from mocca_jax.data.incoming import Seen
 from mocca_jax.data.likeness import looks_like
@@ -28,14 +42,12 @@ from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 
 UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
-NAME = "detector"  # of what is judged, where nothing tells
 WARMING = 0.01  # seconds between two looks at whether it is warm
 
 
 def make_app(
-    detector: Detector,
+    shelf: Shelf,
     limits: Limits,
-    name: str = NAME,
     key: str | None = None,
     lines: bool = False,
     begin_cold: bool = False,
@@ -44,26 +56,23 @@ def make_app(
     """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
 
     Args:
-        detector: what answers.
+        shelf: the detectors that answer.
         limits: of requests.
-        name: of what the detector judges, in metrics and log lines.
         key: what requests have to bring, see `keys.Guarded`.
         lines: a line in the log for each request.
         begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
         beside: what the page may do, by default judge what is dropped on it.
 
     Raises:
-        UserError: a model of videos, which scores frames only when their neighbours are known; or as `looking.add`.
+        UserError: as `looking.add`.
     """
-    if detector.inputs.has_frames:
-        raise UserError("this run is one on videos; only runs on pictures can be served")
-    lifecycle, digest = Lifecycle(), detector.digest
-    metrics = Metrics([name], lambda: batcher.waiting, lambda: 1, lambda: not lifecycle.not_ready)
-    batcher = Batcher(detector, limits.waiting, lambda found: metrics.judged(name, found))
+    known, lifecycle = shelf.products, Lifecycle()
+    metrics = Metrics(known, lambda: batcher.waiting, lambda: len(shelf), lambda: not lifecycle.not_ready)
+    batcher = Batcher(limits.waiting, metrics.judged)
 
     async def work() -> None:
         try:
-            await asyncio.to_thread(warm_up, detector)
+            await shelf.warm()
         except Exception as error:  # whatever it is, it ends the service with its message
             lifecycle.failed = error
             raise
@@ -83,7 +92,7 @@ def make_app(
 
     app = FastAPI(
         title="mocca_jax",
-        description=f"Finds what is unusual in pictures. Trained on: {detector.description}",
+        description=f"Finds what is unusual in pictures. {_about(known)}",
         version=mocca_jax.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
@@ -108,13 +117,14 @@ def make_app(
         request: Request,
         map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False,
         overlay: Annotated[bool, Query(description="adds the anomaly map alone, and where it lies")] = False,
+        product: Annotated[str | None, Query(description=PRODUCT)] = None,
     ) -> Answer:
         """Score, p-value and decision for one picture, and the unusual regions; with `map=true` also a picture.
 
         `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
         """
-        seen(request).product = name
-        if (map or overlay) and detector.map_scale is None:
+        name = seen(request).product = refusals.chosen(product, list(known))
+        if (map or overlay) and not known[name].maps:
             raise HTTPException(400, f"this model has no anomaly maps: leave {'map' if map else 'overlay'} out")
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
@@ -122,7 +132,7 @@ def make_app(
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                answer = await _unless_gone(request, _answer(batcher, body, limits, map, overlay))
+                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, map, overlay))
             seen(request).said["decision"] = answer.anomalous
             return answer
         except TimeoutError as error:
@@ -149,8 +159,16 @@ def make_app(
 
     @app.get("/version")
     async def version() -> Version:
-        """Which model it is."""
-        return Version(mocca_jax=mocca_jax.__version__, trained_on=detector.description, sha256=digest)
+        """Which program it is, and which model where there is one product; `/products` has all."""
+        (of, *others) = known.values()
+        model = {} if others else {"trained_on": of.trained_on, "sha256": of.sha256}
+        return Version(mocca_jax=mocca_jax.__version__, **model)
+
+    @app.get("/products")
+    async def products() -> Products:
+        """What it judges, and by what."""
+        rows = {name: Row(product=name, loaded=shelf.is_loaded(name), **asdict(of)) for name, of in known.items()}
+        return Products(products=list(rows.values()))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def interface() -> dict[str, Any]:
@@ -158,13 +176,14 @@ def make_app(
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), detector.map_scale is not None, bool(key))
+        maps = any(of.maps for of in known.values())
+        shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), maps, bool(key), list(known))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
-    async def judge(body: bytes, overlay: bool) -> Answer:
-        return await _answer(batcher, body, limits, overlay=overlay and detector.map_scale is not None)
+    async def judge(name: str, body: bytes, overlay: bool) -> Answer:
+        return await _answer(shelf, batcher, name, body, limits, overlay=overlay and known[name].maps)
 
-    looking.add(app, detector, limits, beside or looking.Beside(), judge, bool(key))
+    looking.add(app, shelf, limits, beside or looking.Beside(), judge, bool(key))
     if key:
         app.add_middleware(Guarded, key=key)
     routes = {route.path for route in app.routes}
@@ -178,20 +197,44 @@ def _no_answer(limits: Limits) -> dict[int, str]:
         400: "no picture that can be read: an empty body, a damaged file, a form without exactly one file",
         408: f"the body came too slowly: {limits.idle:g} s without a byte, or over {limits.upload:g} s in all",
         413: f"the body is longer than {limits.megabytes:g} megabytes",
-        503: f"more than {limits.waiting} requests are under way; ask again after the seconds of Retry-After",
+        503: f"more than {limits.waiting} requests are under way, or the product's detector cannot be loaded; ask "
+        "again after the seconds of Retry-After",
         504: f"no answer within {limits.seconds:g} s",
     }
 
 
+def _about(known: dict[str, Product]) -> str:
+    (of, *others) = known.values()
+    return f"Products: {refusals.listed(list(known))}" if others else f"Trained on: {of.trained_on}"
+
+
 async def _answer(
-    batcher: Batcher, body: bytes, limits: Limits, with_map: bool = False, overlay: bool = False
+    shelf: Shelf,
+    batcher: Batcher,
+    name: str,
+    body: bytes,
+    limits: Limits,
+    with_map: bool = False,
+    overlay: bool = False,
 ) -> Answer:
-    """What is said about one picture file.
+    """What is said about one picture file of a product.
 
     Raises:
-        HTTPException: 400, it cannot be read.
+        HTTPException: 400, it cannot be read; 503, the product's detector cannot be loaded.
     """
-    detector = batcher.detector
+    async with AsyncExitStack() as stack:
+        try:
+            detector = await stack.enter_async_context(shelf.lent(name))
+        except UserError as error:
+            logging.warning("product %r cannot be loaded: %s", name, error)
+            said = f"the detector of {name!r} cannot be loaded now; the service's log says why"
+            raise HTTPException(503, said, headers={"Retry-After": "10"}) from error
+        return await _judged(batcher, name, detector, body, limits, with_map, overlay)
+
+
+async def _judged(
+    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, with_map: bool, overlay: bool
+) -> Answer:
     try:
         view = await asyncio.to_thread(_seen, detector, body, limits)
     except UserError as error:
@@ -199,9 +242,10 @@ async def _answer(
         seen = "" if like in str(error) else f"; it looks like {like}"
         seen += f"; {ASK}" if like else ""
         raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
-    found, index = await batcher.score(view.pixels)
+    found, index = await batcher.score(name, detector, view.pixels)
     anomalous = None if found.anomalous is None else bool(found.anomalous[index])
     return Answer(
+        product=name,
         score=float(found.score[index]),
         p_value=None if found.p_value is None else float(found.p_value[index]),
         anomalous=anomalous,

@@ -23,6 +23,7 @@ BODY = {
     },
 }
 
+PRODUCT = "one of `/products`; where there is one, it is that"
 METRICS = {"description": "in Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
@@ -45,6 +46,7 @@ class Region(BaseModel):
 class Answer(BaseModel):
     """What is known of a picture."""
 
+    product: str
     score: float = Field(description="larger is more anomalous; the scale differs from model to model")
     p_value: float | None = Field(description="share of held-out normal pictures that look at least as anomalous")
     anomalous: bool | None = Field(description="the decision")
@@ -102,16 +104,10 @@ class News(BaseModel):
 
 
 class About(BaseModel):
-    """What a page has to know to show answers."""
+    """What a page has to know besides `/products`."""
 
-    trained_on: str
-    threshold: float | None = Field(description="scores above it are anomalous")
-    ordinary: float | None = Field(description="the median score of held-out normal pictures")
-    heldout: int = Field(description="how many were held out")
-    alpha: float | None = Field(description="at most this share of good pictures is flagged")
-    maps: bool = Field(description="whether the model has anomaly maps")
     watch: str | None = Field(description="the name of the watched folder")
-    learn: str | None = Field(description="the command that learns what waits; null where nothing may be marked")
+    queue: bool = Field(description="whether pictures may be marked")
 
 
 class Ready(BaseModel):
@@ -128,11 +124,32 @@ class Health(BaseModel):
 
 
 class Version(BaseModel):
-    """Which model it is."""
+    """Which program and which model it is."""
 
     mocca_jax: str = Field(description="version of the program")
+    trained_on: str | None = Field(None, description="null where there are several products")
+    sha256: str | None = Field(None, description="of everything that the model holds; null as above")
+
+
+class Row(BaseModel):
+    """A product."""
+
+    product: str
+    threshold: float | None = Field(description="scores above it are anomalous; null where nothing was held out")
+    alpha: float | None = Field(description="the share of good pictures that may be flagged")
+    by: str = Field(description="what decides, score or map")
+    maps: bool = Field(description="whether it has anomaly maps")
+    heldout: int = Field(description="how many good pictures were held out, or left out, to compare with")
+    ordinary: float | None = Field(description="the median of their scores; null where there are none")
     trained_on: str
     sha256: str = Field(description="of everything that the model holds")
+    loaded: bool = Field(description="whether its detector is in memory; others are loaded when asked for")
+
+
+class Products(BaseModel):
+    """All products."""
+
+    products: list[Row]
 
 
 def problems(told: dict[int, str]) -> dict[int | str, dict[str, Any]]:

@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 
 from mocca_jax.commands.service import queued, shown, watching
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, About, Answer, problems
+from mocca_jax.commands.service.interface import BODY, PRODUCT, About, Answer, problems
 from mocca_jax.commands.service.journal import FILE, Journal
 from mocca_jax.commands.service.limits import Limits
-from mocca_jax.detector import Detector
+from mocca_jax.commands.service.refusals import chosen
+from mocca_jax.commands.service.shelf import Shelf
+from mocca_jax.data.listing import printable
 from mocca_jax.errors import UserError
 
 SITE, FIRST = "web", "index.html"
@@ -32,7 +34,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-Judge = Callable[[bytes, bool], Awaitable[Answer]]
+Judge = Callable[[str, bytes, bool], Awaitable[Answer]]
+ONE = "--watch takes one run, and here are several; serve that run by itself"
 
 
 @dataclass(frozen=True)
@@ -40,57 +43,57 @@ class Beside:
     """What the page may do besides judging pictures that are dropped on it.
 
     Args:
-        run: the run's folder, or its `detector.npz`; None: it has none, and nothing may be watched or marked.
-        watch: the folder that is watched.
+        runs: the workdir of each product.
+        watch: the folder that is watched, where there is one product.
         journal: says what was judged there; None: a file in the run's folder.
         queue: pictures may be marked, which writes them into the run's folder.
     """
 
-    run: Path | None = None
+    runs: dict[str, Path] = field(default_factory=dict)
     watch: Path | None = None
     journal: Path | None = None
     queue: bool = False
 
-    def opened_journal(self) -> Journal:
-        """The journal.
 
-        Raises:
-            UserError: as `Journal`.
-        """
-        folder = self.run if self.run.is_dir() else self.run.parent
-        return Journal(self.journal or folder / FILE)
-
-
-def add(app: FastAPI, detector: Detector, limits: Limits, beside: Beside, judge: Judge, key: bool) -> None:
+def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge, key: bool) -> None:
     """The page and what it asks for; a watched folder is looked at as long as the application runs.
 
     Args:
         app: what answers.
-        detector: that judges.
+        shelf: the detectors.
         limits: of requests.
         beside: what the page may do.
-        judge: what is said about a picture file, with its map or without.
+        judge: what is said about a picture file of a product, with its map or without.
         key: whether requests have to bring one.
 
     Raises:
         UserError: the watched folder is none, or what has to be written cannot be.
     """
-    draw = partial(shown.drawn, depth=detector.inputs.depth, most_pixels=round(limits.megapixels * 1e6))
-    queue = queued.Queue(beside.run, limits.megapixels) if beside.queue else None
+    products, most_pixels = list(shelf.products), round(limits.megapixels * 1e6)
     watched = None
+
+    async def draw(product: str, body: bytes, side: int) -> Response:
+        async with shelf.lent(product) as detector:
+            depth = detector.inputs.depth
+        try:
+            return Response(await asyncio.to_thread(shown.drawn, body, side, depth, most_pixels), media_type=shown.TYPE)
+        except UserError as error:
+            raise HTTPException(400, str(error)) from error
+
     if beside.watch:
-        if not beside.watch.is_dir():
-            raise UserError(f"--watch={beside.watch} is no folder")
-        watched = watching.Watched(beside.watch, beside.opened_journal(), limits.megabytes, judge)
-        watching.add(app, watched, judge, draw)
-        app.router.lifespan_context = _beside(app, watched)
-    if queue:
-        queued.add(app, queue, limits, key, watched)
-    about = _about(detector, beside, queue)
+        if len(products) > 1:
+            raise UserError(ONE)
+        watched = _watched(beside, limits, partial(judge, products[0]))
+        watching.add(app, watched, partial(draw, products[0]))
+        app.router.lifespan_context = _living(app, watched)
+    if beside.queue:
+        queues = {name: queued.Queue(beside.runs[name], limits.megapixels) for name in products}
+        queued.add(app, queues, limits, key, watched)
+    about = About(watch=printable(watched.folder.name) if watched else None, queue=beside.queue)
 
     @app.get("/about")
     async def known() -> About:
-        """What a page has to know to show answers."""
+        """What a page has to know besides `/products`."""
         return about
 
     @app.post(
@@ -99,13 +102,9 @@ def add(app: FastAPI, detector: Detector, limits: Limits, beside: Beside, judge:
         responses=problems({400: "no picture that can be read", 408: "too slow", 413: "too long"}) | shown.DESCRIBED,
         response_class=Response,
     )
-    async def as_shown(request: Request) -> Response:
+    async def as_shown(request: Request, product: Annotated[str | None, Query(description=PRODUCT)] = None) -> Response:
         """A picture file as any browser shows it."""
-        body = await picture_file(request, limits)
-        try:
-            return Response(await asyncio.to_thread(draw, body, shown.MOST), media_type=shown.TYPE)
-        except UserError as error:
-            raise HTTPException(400, str(error)) from error
+        return await draw(chosen(product, products), await picture_file(request, limits), shown.MOST)
 
     files = _files()
 
@@ -120,18 +119,11 @@ def add(app: FastAPI, detector: Detector, limits: Limits, beside: Beside, judge:
         return _sent(*files[name])
 
 
-def _about(detector: Detector, beside: Beside, queue: queued.Queue | None) -> About:
-    known = detector.calibration
-    return About(
-        trained_on=detector.description,
-        threshold=detector.threshold,
-        ordinary=float(np.median(known.heldout)) if known else None,
-        heldout=len(known.heldout) if known else 0,
-        alpha=detector.alpha,
-        maps=detector.map_scale is not None,
-        watch=beside.watch.resolve().name if beside.watch else None,
-        learn=queue.command if queue else None,
-    )
+def _watched(beside: Beside, limits: Limits, judge: watching.Judge) -> watching.Watched:
+    if not beside.watch.is_dir():
+        raise UserError(f"--watch={printable(beside.watch)} is no folder")
+    (run,) = beside.runs.values()
+    return watching.Watched(beside.watch, Journal(beside.journal or run / FILE), limits.megabytes, judge)
 
 
 def _sent(content: bytes, kind: str) -> Response:
@@ -147,12 +139,12 @@ def _files() -> dict[str, tuple[bytes, str]]:
     return found
 
 
-def _beside(app: FastAPI, watched: watching.Watched) -> Callable[[FastAPI], AsyncIterator[None]]:
+def _living(app: FastAPI, watched: watching.Watched) -> Callable[[FastAPI], AbstractAsyncContextManager[Any]]:
     """The application's life, with the watching in it."""
     whole = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         async with whole(app) as state:
             watcher = asyncio.create_task(watched.work())
             yield state

@@ -3,6 +3,7 @@
 import re
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from mocca_jax.commands.service.asking import FIELD, KEY, WITH_KEY
 from mocca_jax.report.page import STYLE
@@ -47,7 +48,10 @@ form.onsubmit = async event => {
   const file = form.elements.FIELD.files[0], body = new FormData();
   body.append("FIELD", file);
   try {
-    const answer = await fetch(at("map")?.checked ? "score?map=true" : "score", {method: "POST", body});
+    const asked = new URLSearchParams(), product = form.elements.product?.value;
+    if (at("map")?.checked) asked.set("map", "true");
+    if (product) asked.set("product", product);
+    const answer = await fetch(`score?${asked}`, {method: "POST", body});
     const found = await answer.json();
     at("said").textContent = answer.ok ? verdict(found) : `No answer (${answer.status}): ${found.detail}`;
     if (!answer.ok) return;
@@ -62,7 +66,7 @@ form.onsubmit = async event => {
 """.replace("FIELD", FIELD)
 
 
-def html(interface: dict[str, Any], address: str, maps: bool, key: bool = False) -> str:
+def html(interface: dict[str, Any], address: str, maps: bool, key: bool, products: list[str]) -> str:
     """The page.
 
     Args:
@@ -70,14 +74,15 @@ def html(interface: dict[str, Any], address: str, maps: bool, key: bool = False)
         address: of the service, without a slash at its end.
         maps: whether the model has anomaly maps.
         key: whether requests have to bring one.
+        products: their names.
     """
     about, schemas = interface["info"], interface["components"]["schemas"]
     parts = [
         f"<h1>{escape(about['title'])} {escape(about['version'])}</h1>",
         f'<p class="lead">{_text(about["description"])}</p>',
-        TRY.format(where=WHERE if maps else ""),
+        TRY.format(where=(WHERE if maps else "") + _choice(products)),
         "<h2>Ask it from a shell or a program</h2>",
-        f"<pre>{escape(_lines(address, key))}</pre>",
+        f"<pre>{escape(_lines(address, key, products))}</pre>",
     ]
     for path, operations in interface["paths"].items():
         for method, operation in operations.items():
@@ -91,7 +96,18 @@ def html(interface: dict[str, Any], address: str, maps: bool, key: bool = False)
     )
 
 
-def _lines(address: str, key: bool) -> str:
+def _choice(products: list[str]) -> str:
+    """What a browser asks where there are several."""
+    if len(products) == 1:
+        return ""
+    options = "".join(f"<option>{escape(name)}</option>" for name in products)
+    return f'<label>product <select name="product">{options}</select></label>'
+
+
+def _lines(address: str, key: bool, products: list[str]) -> str:
+    once, also = (
+        ("", "") if len(products) == 1 else (f"?product={quote(products[0])}", f"&product={quote(products[0])}")
+    )
     curl, headers, given = ("curl", "", "")
     if key:
         curl, headers, given = (
@@ -100,11 +116,11 @@ def _lines(address: str, key: bool) -> str:
             ", headers=headers",
         )
     return (
-        f"{curl} -F {FIELD}=@picture.png '{address}/score'\n"
-        f"{curl} --data-binary @picture.png '{address}/score?map=true'\n\n"
+        f"{curl} -F {FIELD}=@picture.png '{address}/score{once}'\n"
+        f"{curl} --data-binary @picture.png '{address}/score?map=true{also}'\n\n"
         f"import {'os, ' * key}requests\n{headers}"
-        f'requests.post("{address}/score", files={{"{FIELD}": open("picture.png", "rb")}}{given}).json()\n'
-        f'requests.post("{address}/score", data=open("picture.png", "rb"){given}).json()'
+        f'requests.post("{address}/score{once}", files={{"{FIELD}": open("picture.png", "rb")}}{given}).json()\n'
+        f'requests.post("{address}/score{once}", data=open("picture.png", "rb"){given}).json()'
     )
 
 
@@ -138,7 +154,7 @@ def _sent(schema: dict[str, Any]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    return " or ".join(choice["type"] for choice in schema.get("anyOf", [schema]))
+    return " or ".join(choice.get("type", "object") for choice in schema.get("anyOf", [schema]))
 
 
 def _text(words: str) -> str:

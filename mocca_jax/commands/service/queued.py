@@ -15,8 +15,9 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from PIL import Image
 
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, Place, Waiting, problems
+from mocca_jax.commands.service.interface import BODY, PRODUCT, Place, Waiting, problems
 from mocca_jax.commands.service.limits import Limits
+from mocca_jax.commands.service.refusals import chosen
 from mocca_jax.commands.service.watching import Watched, gone
 from mocca_jax.data import decoder
 from mocca_jax.errors import UserError
@@ -26,21 +27,21 @@ FOLDER, KINDS = "queue", ("good", "bad")
 MOST = 10_000  # pictures that wait, of both kinds together
 LOCAL = "localhost"
 Kind = Literal["good", "bad"]
+Of = Annotated[str | None, Query(description=PRODUCT)]
 
 
 class Queue:
     """The two folders.
 
     Args:
-        run: the run's folder, or its `detector.npz`.
+        folder: the run's.
         megapixels: of a picture, at most.
 
     Raises:
         UserError: they cannot be made.
     """
 
-    def __init__(self, run: Path, megapixels: float):
-        folder = run if run.is_dir() else run.parent
+    def __init__(self, folder: Path, megapixels: float):
         self.folder, self._most_pixels = folder / FOLDER, round(megapixels * 1e6)
         self.command = f"mocca update {shlex.quote(str(folder))} {shlex.quote(str(self.folder / 'good'))}"
         try:
@@ -96,11 +97,14 @@ def ending(form: str) -> str:
     return named if named in known else (known or [""])[0]
 
 
-def add(app: FastAPI, queue: Queue, limits: Limits, key: bool, watched: Watched | None) -> None:
-    """The requests that write; the only ones that do.
+def add(app: FastAPI, queues: dict[str, Queue], limits: Limits, key: bool, watched: Watched | None) -> None:
+    """The requests that write; the only ones that do. `queues`: by product.
 
     They are PUT and DELETE, which a browser sends to another host only after asking it, and get no consent here.
     """
+
+    def of(product: str | None) -> Queue:
+        return queues[chosen(product, list(queues))]
 
     def allowed(request: Request) -> None:
         """Lets requests pass that bring the key, which was looked at before; without one, those of this machine.
@@ -119,8 +123,10 @@ def add(app: FastAPI, queue: Queue, limits: Limits, key: bool, watched: Watched 
         request: Request,
         kind: Annotated[Kind, Query(description="good or bad")],
         number: Annotated[int | None, Query(alias="watched", description="of a watched picture; no body then")] = None,
+        product: Of = None,
     ) -> Place:
         """Keeps a picture as one that was judged good or bad, byte for byte, to be learned later."""
+        queue = of(product)
         if number is None:
             body = await picture_file(request, limits)
         elif watched is None:
@@ -134,15 +140,18 @@ def add(app: FastAPI, queue: Queue, limits: Limits, key: bool, watched: Watched 
             raise HTTPException(400, str(error)) from error
 
     @app.delete("/queue", **guarded)
-    async def take_back(digest: Annotated[str, Query(description="of the picture, as PUT has answered")]) -> Place:
+    async def take_back(
+        digest: Annotated[str, Query(description="of the picture, as PUT has answered")], product: Of = None
+    ) -> Place:
         """Takes a picture out of the queue."""
-        if not queue.take_back(digest):
+        if not of(product).take_back(digest):
             raise HTTPException(404, "this picture does not wait in the queue")
         return Place(digest=digest, kind=None)
 
     @app.get("/queue")
-    async def waiting() -> Waiting:
+    async def waiting(product: Of = None) -> Waiting:
         """What waits to be learned, and the command that learns it."""
+        queue = of(product)
         return Waiting(**queue.waiting(), command=queue.command)
 
 

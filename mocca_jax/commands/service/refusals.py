@@ -15,6 +15,7 @@ from mocca_jax.config.nearest import near
 
 ADDRESS = (404, 405)  # statuses of requests that found nobody who answers them
 LAST = (408, 413)  # statuses after which the connection ends: its client may still be sending
+SHOWN = 20  # names of products in a message
 LINGER, QUIET = 5.0, 0.5  # seconds in which that is read, and without a byte of it
 
 
@@ -47,6 +48,28 @@ def _wanted(fault: dict[str, Any]) -> str:
     if fault["type"].startswith("bool"):
         return "it is true or false"
     return fault["msg"][:1].lower() + fault["msg"][1:]
+
+
+def chosen(product: str | None, known: list[str]) -> str:
+    """The product that is asked for.
+
+    Raises:
+        HTTPException: 422, there is no such product, or several and none is named.
+    """
+    if product is None and len(known) == 1:
+        return known[0]
+    if product is None:
+        raise HTTPException(422, f"which product? Add ?product=NAME to the address; known: {listed(known)}")
+    if product not in known:
+        asked = product[:80]
+        raise HTTPException(422, f"unknown product {asked!r} (known: {listed(known)}){near(asked, known)}")
+    return product
+
+
+def listed(names: list[str]) -> str:
+    """The names of products, the first of them where there are many."""
+    more = f" and {len(names) - SHOWN} more, see /products" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def broken(request: Request, error: Exception) -> JSONResponse:

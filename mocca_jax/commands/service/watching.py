@@ -16,10 +16,10 @@ from mocca_jax.commands.service import shown
 from mocca_jax.commands.service.interface import Answer, Item, News, problems
 from mocca_jax.commands.service.journal import Journal
 from mocca_jax.data import listing
-from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 
 Judge = Callable[[bytes, bool], Awaitable[Answer]]
+Draw = Callable[[bytes, int], Awaitable[Response]]
 POLL, LONGEST_POLL, SHARE = 0.5, 10.0, 5  # seconds between two looks, at least and at most; times as long as one lasts
 SETTLES = 5.0  # seconds after which a file that still cannot be decoded is given up until it changes
 HISTORY, AT_ONCE, BATCH = 500, 100, 8  # pictures that are remembered, told at once, judged at once
@@ -48,7 +48,7 @@ class Watched:
     """
 
     def __init__(self, folder: Path, journal: Journal, megabytes: float, judge: Judge, settles: float = SETTLES):
-        self.folder, self._journal, self._judge, self._settles = folder.resolve(), journal, judge, settles
+        self.folder, self._journal, self.judge, self._settles = folder.resolve(), journal, judge, settles
         self._most_bytes = megabytes * 1e6
         self._known: dict[str, tuple[_Stamp, str]] = {}  # by file: as it was judged, and the digest
         self._where: dict[str, str] = {}  # by digest: the file
@@ -140,7 +140,7 @@ class Watched:
             self._note(file, stamp, digest)
             return
         try:
-            answer = await self._judge(body, False)
+            answer = await self.judge(body, False)
         except HTTPException as error:
             if time.monotonic() - since >= self._settles:
                 self._write(row | {"fault": str(error.detail)})
@@ -197,14 +197,13 @@ def gone() -> Iterator[None]:
         raise HTTPException(404, "this picture is not remembered, or its file is gone or has changed since") from error
 
 
-def add(app: FastAPI, watched: Watched, judge: Judge, draw: Callable[[bytes, int], bytes]) -> None:
+def add(app: FastAPI, watched: Watched, draw: Draw) -> None:
     """The requests that tell what was judged in a watched folder; they read nothing but pictures that were judged.
 
     Args:
         app: what answers.
         watched: the folder.
-        judge: see `Watched`.
-        draw: see `shown.drawn`.
+        draw: a picture file as browsers show it, of at most that side.
     """
     told = problems({404: "not remembered, or its file is gone or has changed since", 400: "it cannot be read"})
 
@@ -219,15 +218,12 @@ def add(app: FastAPI, watched: Watched, judge: Judge, draw: Callable[[bytes, int
     async def again(number: int) -> Answer:
         """A watched picture judged again, with its map."""
         with gone():
-            return await judge(await watched.body(number), True)
+            body = await watched.body(number)
+        return await watched.judge(body, True)
 
     @app.get("/watched/{number}/picture", responses=told | shown.DESCRIBED, response_class=Response)
     async def picture(number: int, side: Annotated[int, Query(ge=16, le=shown.MOST)] = shown.MOST) -> Response:
         """A watched picture as any browser shows it, no longer or wider than `side`."""
         with gone():
             body = await watched.body(number)
-        try:
-            drawn = await asyncio.to_thread(draw, body, side)
-        except UserError as error:
-            raise HTTPException(400, str(error)) from error
-        return Response(drawn, media_type=shown.TYPE)
+        return await draw(body, side)

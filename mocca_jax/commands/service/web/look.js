@@ -27,6 +27,7 @@ function give(files) {
     waiting++;
     work(async () => {
       await ready;
+      if (!list.items.includes(item)) { waiting--; return; }
       try { item.answer = await judged(item); } catch (error) { item.fault = error.message; }
       waiting--;
       tell(waiting ? `${several(waiting, "picture", "pictures")} still to look at` : "");
@@ -78,7 +79,7 @@ async function poll() {
 
 function marks() {
   const item = list.state.chosen;
-  at("marking").hidden = !about.learn || !item || !!item.fault;
+  at("marking").hidden = !about.queue || !item || !!item.fault;
   if (!item) return;
   at("mark").textContent = item.mark === "good" ? "Kept as good, to be learned." : item.mark === "bad" ? "Kept as bad." : "";
   at("good").disabled = item.mark === "good" || !item.answer;
@@ -87,7 +88,8 @@ function marks() {
 }
 
 async function counts() {
-  const { good, bad } = await asJson("queue");
+  const { good, bad, command } = await asJson("queue");
+  at("learn").textContent = command;
   known.good = new Set(good);
   known.bad = new Set(bad);
   at("queue").hidden = !(good.length || bad.length);
@@ -119,7 +121,7 @@ async function set(item, kind) {
 
 async function mark(kind) {
   const item = list.state.chosen;
-  if (!about.learn || !item?.answer || item.mark === kind) return;
+  if (!about.queue || !item?.answer || item.mark === kind) return;
   const before = item.mark ?? null;
   if (await set(item, kind)) done.push({ item, before });
   marks();
@@ -153,26 +155,29 @@ at("undo").onclick = undo;
 
 // What is served.
 
-async function products() {
-  const found = await ask("products").then(answer => answer.json()).catch(() => null);
-  const names = (found?.products ?? []).map(each => each.name ?? each);
-  if (names.length < 2) return;
-  at("products").hidden = false;
-  at("product").replaceChildren(...names.map(name => new Option(name)));
-  chooseProduct(names[0]);
-  at("product").onchange = async event => { chooseProduct(event.target.value); list.clear(); await meet(); };
+// The products; with several, a person chooses one.
+async function meet() {
+  const { products } = await asJson("products");
+  const select = at("product");
+  select.replaceChildren(...products.map(each => new Option(each.product)));
+  at("products").hidden = products.length < 2;
+  select.onchange = () => serve(products.find(each => each.product === select.value), products.length > 1);
+  await serve(products[0], products.length > 1);
 }
 
-async function meet() {
-  about = await asJson("about");
-  at("about").textContent = `Compares pictures with good ones. Learned from: ${about.trained_on}.`;
+async function serve(product, several) {
+  about = { ...product, ...await asJson("about") };
+  chooseProduct(several ? product.product : "");
+  at("about").textContent = `Compares pictures with good ones. Learned from: ${product.trained_on}.`;
   list.begin(about, (item, looked) => {
     one.show(item);
     marks();
     if (looked && matchMedia("(max-width: 50rem)").matches) at("one").scrollIntoView();
   });
   one.begin(about);
-  one.show(null);
+  list.clear();
+  done = [];
+  if (about.queue) await counts();
 }
 
 // It compiles its programs before it answers; that may take a minute.
@@ -184,10 +189,8 @@ async function warm() {
 
 async function begin() {
   try {
-    await products();
     await meet();
-    for (const row of document.querySelectorAll(".marks")) row.hidden = !about.learn;
-    if (about.learn) { at("learn").textContent = about.learn; await counts(); }
+    for (const row of document.querySelectorAll(".marks")) row.hidden = !about.queue;
     at("watching").hidden = !about.watch;
     if (about.watch) poll();
     ready = warm();
