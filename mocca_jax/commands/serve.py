@@ -19,6 +19,7 @@ those it took.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,14 @@ def main(arguments: list[str] | None = None) -> None:
             from mocca_jax.commands.service import app, keys, listening, looking, shelf
         except ImportError as error:
             raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
+        beside = looking.Beside(watch=options.watch, journal=options.journal, queue=options.queue)
         key = keys.from_environment()
         with listening.bound(options.host, options.port) as sockets:
             if not key and (options.queue or not options.insecure):
                 listening.require_key(sockets)
             parallel.configure(0, str(cache.root() / "xla"))
             products, log = shelf.Shelf.at(run, options.by, options.loaded), options.log
-            beside = looking.Beside(products.runs, options.watch, options.journal, options.queue)
+            beside = replace(beside, runs=products.runs)
             made = app.make_app(products, limits, key, lines=log == "json", begin_cold=True, beside=beside)
             listening.serve(made, sockets, made.state.lifecycle, options.drain, log, bool(key))
 

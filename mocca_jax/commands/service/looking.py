@@ -47,12 +47,19 @@ class Beside:
         watch: the folder that is watched, where there is one product.
         journal: says what was judged there; None: a file in the run's folder.
         queue: pictures may be marked, which writes them into the run's folder.
+
+    Raises:
+        UserError: the watched folder is none.
     """
 
     runs: dict[str, Path] = field(default_factory=dict)
     watch: Path | None = None
     journal: Path | None = None
     queue: bool = False
+
+    def __post_init__(self) -> None:
+        if self.watch and not self.watch.is_dir():
+            raise UserError(f"--watch={printable(self.watch)} is no folder")
 
 
 def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge, key: bool) -> None:
@@ -67,7 +74,7 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
         key: whether requests have to bring one.
 
     Raises:
-        UserError: the watched folder is none, or what has to be written cannot be.
+        UserError: a folder is watched for several products, or what has to be written cannot be.
     """
     products, most_pixels = list(shelf.products), round(limits.megapixels * 1e6)
     watched = None
@@ -120,8 +127,6 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
 
 
 def _watched(beside: Beside, limits: Limits, judge: watching.Judge) -> watching.Watched:
-    if not beside.watch.is_dir():
-        raise UserError(f"--watch={printable(beside.watch)} is no folder")
     (run,) = beside.runs.values()
     return watching.Watched(beside.watch, Journal(beside.journal or run / FILE), limits.megabytes, judge)
 

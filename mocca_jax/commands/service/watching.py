@@ -61,12 +61,22 @@ class Watched:
     async def work(self) -> None:
         """Looks and judges, for ever."""
         while True:
-            ready = await asyncio.to_thread(self.look)
-            for start in range(0, len(ready), BATCH):
-                await asyncio.gather(*(self._take(file) for file in ready[start : start + BATCH]))
+            try:
+                await self.look()
+            except Exception:  # whatever it is, the next look may do
+                logging.exception("the watched folder could not be looked through")
             await asyncio.sleep(min(max(POLL, SHARE * self._lasted), LONGEST_POLL))
 
-    def look(self) -> list[str]:
+    async def look(self) -> None:
+        """Judges the files that are new and have stood still since the last look."""
+        ready = await asyncio.to_thread(self._ready)
+        for start in range(0, len(ready), BATCH):
+            rows = await asyncio.gather(*(self._judged(file) for file in ready[start : start + BATCH]))
+            for row in filter(None, rows):
+                await asyncio.to_thread(self._write, row)
+                self._remember(row)
+
+    def _ready(self) -> list[str]:
         """The files that are new and stand still, the one written first first."""
         began, earlier = time.monotonic(), self._looked_at
         try:
@@ -119,40 +129,41 @@ class Watched:
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.folder))
 
-    async def _take(self, file: str) -> None:
-        """Judges a file, or leaves it for the next look."""
+    async def _judged(self, file: str) -> dict[str, Any] | None:
+        """What the journal is told of a file; None where there is nothing new, or it is left for the next look."""
         stamp, since = self._looked_at[file]
         row: dict[str, Any] = {"folder": str(self.folder), "file": file, "time": time.time()}
         row |= {"size": stamp.size, "written": stamp.written, "digest": ""}
         if stamp.size > self._most_bytes:
-            self._write(row | {"fault": f"larger than {self._most_bytes / 1e6:g} megabytes"})
-            return
+            return row | {"fault": f"larger than {self._most_bytes / 1e6:g} megabytes"}
         try:
             body = await asyncio.to_thread((self.folder / file).read_bytes)
         except OSError:
-            return
+            return None
         if len(body) != stamp.size or _stamp(self.folder / file) != stamp:
-            return
+            return None
         row["digest"] = digest = digests.of_bytes(body)
         before = self._where.get(digest)
         same = self._known.get(file, (None, ""))[1] == digest
         if same or (before and not (self.folder / before).exists()):  # only touched, or renamed
             self._note(file, stamp, digest)
-            return
+            return None
         try:
             answer = await self.judge(body, False)
         except HTTPException as error:
-            if time.monotonic() - since >= self._settles:
-                self._write(row | {"fault": str(error.detail)})
-            return
-        self._write(row | {"answer": answer.model_dump(exclude_unset=True)})
+            if error.status_code == 400 and time.monotonic() - since >= self._settles:
+                return row | {"fault": str(error.detail)}
+            return None  # to be tried again
+        except Exception:  # whatever it is, the pictures after it are judged
+            logging.exception("%s could not be judged", listing.printable(file))
+            return row | {"fault": "the service failed at this picture; its log says why"}
+        return row | {"answer": answer.model_dump(exclude_unset=True)}
 
     def _write(self, row: dict[str, Any]) -> None:
         try:
             self._journal.add(row)
         except OSError as error:
             logging.error("the journal of the watched folder cannot be written: %s", error)
-        self._remember(row)
 
     def _remember(self, row: dict[str, Any]) -> None:
         """Takes a row of the journal; those of other folders, or without what is needed, are passed over."""
