@@ -42,7 +42,7 @@ export function clear() {
 export function bar(answer) {
   const box = document.createElement("div");
   if (about.threshold === null) return box;
-  const place = (relative(answer.score, about) + 0.5) / 3, kept = Math.min(Math.max(place, 0.01), 0.99);
+  const place = (relative(answer.score, about) + 1) / 4, kept = Math.min(Math.max(place, 0.01), 0.99);
   box.className = `bar ${answer.anomalous ? "unusual" : "usual"}${place > 1 ? " beyond" : ""}`;
   box.setAttribute("role", "img");
   box.setAttribute("aria-label", `score ${figure(answer.score)}, limit ${figure(about.threshold)}`);

@@ -4,7 +4,7 @@ import { ask, asJson, choose as chooseProduct, queue } from "./ask.js";
 import * as list from "./list.js";
 import * as one from "./one.js";
 import { dropped, judged, named } from "./pictures.js";
-import { several } from "./words.js";
+import { several, trouble } from "./words.js";
 
 const AT_ONCE = 5, POLL = 1500;  // requests; milliseconds
 const at = id => document.getElementById(id);
@@ -28,7 +28,7 @@ function give(files) {
     work(async () => {
       await ready;
       if (!list.items.includes(item)) { waiting--; return; }
-      try { item.answer = await judged(item); } catch (error) { item.fault = error.message; }
+      try { item.answer = await judged(item); } catch (error) { item.fault = trouble(error.message); }
       waiting--;
       tell(waiting ? `${several(waiting, "picture", "pictures")} still to look at` : "");
       changed(item);
@@ -62,7 +62,7 @@ async function poll() {
     for (const { number, name, digest, answer, fault } of news.items) {
       const before = list.items.find(each => each.fault && !each.file && each.name === name);
       if (before) list.remove(before);
-      list.add({ number, name, digest, answer, fault, mark: markOf(digest) });
+      list.add({ number, name, digest, answer, fault: fault && trouble(fault), mark: markOf(digest) });
     }
     const coming = news.coming ? `, ${several(news.coming, "file", "files")} still coming` : "";
     at("watching").textContent = news.fault ? `The folder “${news.folder}” cannot be looked into: ${news.fault}`
@@ -93,7 +93,8 @@ async function counts() {
   known.good = new Set(good);
   known.bad = new Set(bad);
   at("queue").hidden = !(good.length || bad.length);
-  at("counts").textContent = `${several(good.length, "picture waits", "pictures wait")} as good, ${bad.length} as bad.`;
+  at("counts").textContent = `Kept for later: ${good.length} good, ${bad.length} bad.`;
+  at("learning").hidden = !good.length;
 }
 
 async function put(item, kind) {

@@ -9,6 +9,10 @@ const VERDICTS = {
 };
 export const verdict = item => ({ said: VERDICTS[sort(item)][0], kind: VERDICTS[sort(item)][1] });
 
+// Why a picture could not be judged, without what only programs have to know.
+export const trouble = said => said.replace(/^the body cannot be read as a picture/, "It cannot be read as a picture")
+  .replace(/^the body/, "The file").replace(/; send the picture file as it is.*/, "");
+
 export const figure = value => Number(value.toPrecision(3)).toString();
 
 export function chance(answer, about) {
