@@ -3,7 +3,7 @@
 import { small } from "./pictures.js";
 import { figure, relative, sort, verdict } from "./words.js";
 
-export const MOST = 1000;  // rows; of more, those that were judged first are left out
+const MOST = 1000;  // rows; of more, the oldest are left out, first those that look good
 const ORDER = ["unusual", "fault", "undecided", "usual", "waiting"];
 const FILTERS = {
   all: ["All", () => true], unusual: ["Unusual", item => sort(item) === "unusual"],
@@ -14,7 +14,7 @@ const MARKS = { good: "marked good", bad: "marked bad" };
 const at = id => document.getElementById(id);
 
 export const items = [];
-let filter = "all", drawn = false, onChosen = () => {}, about = null;
+let added = 0, filter = "all", drawn = false, onChosen = () => {}, about = null;
 export const state = { chosen: null, own: false };  // `own`: a person has chosen it
 
 export function begin(known, chosen) { about = known; onChosen = chosen; }
@@ -22,9 +22,17 @@ export function begin(known, chosen) { about = known; onChosen = chosen; }
 export const shownItems = () => items.filter(FILTERS[filter][1]);
 
 export function add(item) {
+  item.serial = added++;
   items.push(item);
-  while (items.length > MOST) items.splice(items.findIndex(each => each !== state.chosen), 1);
+  if (items.length > MOST) leaveOut();
   refresh();
+}
+
+function leaveOut() {
+  const may = items.filter(each => each !== state.chosen && !each.mark && sort(each) !== "waiting");
+  const good = may.filter(each => sort(each) === "usual"), from = good.length ? good : may;
+  const oldest = from.reduce((a, b) => a && a.serial < b.serial ? a : b, null);
+  if (oldest) items.splice(items.indexOf(oldest), 1);
 }
 
 export function remove(item) {

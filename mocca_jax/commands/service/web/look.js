@@ -9,7 +9,8 @@ import { several, trouble } from "./words.js";
 const AT_ONCE = 5, POLL = 1500;  // requests; milliseconds
 const at = id => document.getElementById(id);
 const work = queue(AT_ONCE);
-let about = null, waiting = 0, after = 0, done = [], ready = null;
+let about = null, waiting = 0, after = 0, done = [], begun;
+const ready = new Promise(resolved => { begun = resolved; });
 
 const tell = (said, problem = false) => { at("told").textContent = said; at("told").className = problem ? "problem" : ""; };
 
@@ -162,7 +163,11 @@ async function meet() {
   const select = at("product");
   select.replaceChildren(...products.map(each => new Option(each.product)));
   at("products").hidden = products.length < 2;
-  select.onchange = () => serve(products.find(each => each.product === select.value), products.length > 1);
+  select.onchange = () => {
+    list.clear();
+    done = [];
+    serve(products.find(each => each.product === select.value), products.length > 1);
+  };
   await serve(products[0], products.length > 1);
 }
 
@@ -176,8 +181,7 @@ async function serve(product, several) {
     if (looked && matchMedia("(max-width: 50rem)").matches) at("one").scrollIntoView();
   });
   one.begin(about);
-  list.clear();
-  done = [];
+  one.show(null);
   if (about.queue) await counts();
 }
 
@@ -194,8 +198,8 @@ async function begin() {
     for (const row of document.querySelectorAll(".marks")) row.hidden = !about.queue;
     at("watching").hidden = !about.watch;
     if (about.watch) poll();
-    ready = warm();
-    await ready;
+    await warm();
+    begun();
     document.body.dataset.ready = "yes";
   } catch (error) {
     tell(`This page cannot begin: ${error.message}`, true);
