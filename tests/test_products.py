@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import itertools
+import os
 import shutil
+import signal
 import weakref
 from contextlib import asynccontextmanager, contextmanager
 
@@ -19,7 +22,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.training import interrupts, parallel
 from tests import runs
 from tests.runs import save
-from tests.test_operation import png
+from tests.test_operation import png, process
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +213,37 @@ def test_many_products_are_served_with_few_in_memory_and_no_request_is_lost(trai
     assert 'mocca_pictures_scored_total{product="b ü"} 16.0' in metrics and "mocca_products_loaded 2.0" in metrics
     gc.collect()
     assert len(alive) <= 2
+
+
+def test_clients_of_all_products_lose_nothing_when_it_stops(trained):
+    leaving = asyncio.Event()
+
+    async def client_of(address, number, answers):
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+            for count in itertools.count(number):
+                if leaving.is_set():
+                    return
+                name, body = ("a", "b ü", "c")[count % 3], b"no picture" if count % 4 == 3 else png(count % 5)
+                answer = await client.post("/score", params={"product": name}, content=body)
+                answers.append((answer.status_code, 400 if count % 4 == 3 else 200))
+
+    async def stopped(address, process):
+        answers = []
+        clients = [asyncio.create_task(client_of(address, number, answers)) for number in range(16)]
+        async with httpx.AsyncClient(base_url=address, timeout=60) as proxy:
+            while len(answers) < 60:
+                await asyncio.sleep(0.01)
+            os.kill(process.pid, signal.SIGTERM)
+            while (await proxy.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.01)
+        leaving.set()
+        await asyncio.gather(*clients)
+        return answers
+
+    with process(trained, "--loaded=2", "--drain=3", "--waiting=100") as (address, made):
+        answers = asyncio.run(stopped(address, made))
+        assert made.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert len(answers) >= 60 and all(found == wanted for found, wanted in answers)
 
 
 def test_which_product_has_to_be_said_where_there_are_several(trained):

@@ -21,7 +21,8 @@ def circumstances(**more: object) -> str:
     """Device, cores and versions, one line of JSON."""
     with open("/proc/cpuinfo") as file:
         names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    versions = {name: metadata.version(name) for name in PACKAGES}
+    installed = {of.name for of in metadata.distributions()}
+    versions = {name: metadata.version(name) for name in PACKAGES if name in installed}
     return json.dumps({"device": names[0] if names else "cpu", "cores": os.cpu_count(), **more, **versions})
 
 

@@ -139,7 +139,7 @@ def make(name: str, context: Context, statistics: Statistics) -> Maps:
     bare = replace(context, state=None, mesh=None)  # what a program may hold on to
     compiled = shared.program(
         lambda: jax.jit(lambda held, raw: METHODS[name](bare, raw, *held)),
-        *("map", name, bare.model, bare.inputs, bare.config),
+        *("map", METHODS[name], _unit_scores, bare.model, bare.inputs, bare.config),
     )
     of_patches = context.inputs.patch and name not in FITS
     side, stride = context.inputs.patch, patch_stride(name, context)

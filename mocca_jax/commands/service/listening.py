@@ -1,5 +1,6 @@
 """Where a service listens: addresses taken before anything slow happens, and said aloud once it answers there."""
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -17,6 +18,7 @@ from mocca_jax.errors import UserError
 
 UVICORN = {"log_level": "warning", "timeout_keep_alive": 5}
 LOG = {"plain": {}, "json": {"log_config": None}}  # uvicorn's own lines, or its messages in ours
+LAST_WORDS = 0.1  # seconds
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that stand for all, and where this machine asks them
 OPEN = """\
 WARNING: other machines can ask it too: whoever reaches this one, without a key and without encryption. Put a proxy
@@ -108,6 +110,13 @@ class _Server(uvicorn.Server):
         if self._lifecycle.failed:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Connections that were accepted get a moment to say what they want, before those without a request end."""
+        for listening in self.servers:
+            listening.close()
+        await asyncio.sleep(LAST_WORDS)
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         addresses = [made.getsockname()[:2] for made in sockets or ()]
