@@ -152,6 +152,19 @@ def test_pictures_can_be_dropped_and_pasted(page, washers):
     assert len(rows(page, 3)) == 3
 
 
+def test_a_file_that_a_browser_cannot_show_is_shown(page, washers, tmp_path):
+    with Image.open(runs.pictures(washers, "test/square")[0]) as image:
+        image.save(tmp_path / "scan.tif")
+        size = image.size
+    page.set_input_files("#files", tmp_path / "scan.tif")
+    rows(page, 1)
+    page.locator("#picture[src]").wait_for()
+    assert page.locator("#picture").evaluate("of => of.decode().then(() => [of.naturalWidth, of.naturalHeight])") == [
+        *size
+    ]
+    page.locator(".box").first.wait_for()
+
+
 def test_pictures_are_marked_and_that_is_undone(page, washers, place):
     square = runs.pictures(washers, "test/square")[0]
     page.set_input_files("#files", square)
