@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,11 +115,34 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def browser() -> str | None:
+    """A Chromium or Chrome of this machine; `MOCCA_BROWSER` names another."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return os.environ.get("MOCCA_BROWSER") or next(filter(None, map(shutil.which, names)), None)
+
+
+def lacking() -> dict[str, str]:
+    """The markers of tests that cannot run here, and why."""
+    folder, found = os.environ.get("TFDS_DATA_DIR", ""), {}
+    if not (folder and any(Path(folder).glob("cifar10/*/dataset_info.json"))):
+        found["data"] = "no prepared CIFAR-10 in TFDS_DATA_DIR"
+    if not importlib.util.find_spec("jax2onnx"):
+        found["onnx"] = "jax2onnx is not installed"
+    if not browser():
+        found["browser"] = "no Chromium found; MOCCA_BROWSER may name one. tests/test_page.py asks over plain HTTP"
+    elif not importlib.util.find_spec("playwright"):
+        found["browser"] = "playwright is not installed. tests/test_page.py asks over plain HTTP"
+    return found
+
+
+def pytest_terminal_summary(terminalreporter):
+    for marker, why in lacking().items():
+        terminalreporter.write_line(f"tests marked {marker} are left out: {why}")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Tests marked `data` and `onnx` are left out, and said so, without CIFAR-10 or without jax2onnx."""
-    folder = os.environ.get("TFDS_DATA_DIR", "")
-    missing = set() if folder and any(Path(folder).glob("cifar10/*/dataset_info.json")) else {"data"}
-    missing |= set() if importlib.util.find_spec("jax2onnx") else {"onnx"}
+    """Tests marked with what this machine lacks are left out, and said so."""
+    missing = lacking()
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in missing)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)

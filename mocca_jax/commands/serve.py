@@ -4,7 +4,8 @@
     mocca serve runs/parts            # all runs in that folder: POST /score?product=leather
 
 - `POST /score`: a picture file, as the body or in a form with the one field `file`; answers score, p-value, decision,
-  each layer's part; `?map=true` adds the picture under its anomaly map as a PNG, base64.
+  each layer's part, the regions that are unusual; `?map=true` adds the picture under its anomaly map as a PNG, base64.
+- `GET /`: a page to drop pictures on, to look at them and their maps.
 - `GET /health`: whether it answers; `GET /ready`: whether requests should be sent now, 503 while it warms up or ends.
 - `GET /products`: what it judges, thresholds, digests; `GET /version`: which program and model it is.
 - `GET /metrics`: what it has counted, for Prometheus.
@@ -18,6 +19,7 @@ those it took.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,13 @@ def main(arguments: list[str] | None = None) -> None:
     takes.add_argument(
         "--drain", type=float, default=0.0, help="seconds that it still answers, not ready, when told to stop"
     )
+    takes.add_argument("--watch", type=Path, help="a folder of this machine: its new pictures appear on the page")
+    takes.add_argument(
+        "--journal", type=Path, help="where --watch notes what it has judged (default: the run's watched.jsonl)"
+    )
+    takes.add_argument(
+        "--queue", action="store_true", help="pictures may be marked on the page: they are copied to the run's queue/"
+    )
     takes.add_argument("--log", choices=("plain", "json"), default="plain", help="json: all lines, one per request")
     options = begin(takes, arguments)
     console.write_json(options.log == "json")
@@ -63,16 +72,18 @@ def main(arguments: list[str] | None = None) -> None:
         if not 0 <= options.drain < math.inf:
             raise UserError(f"--drain={options.drain:g}: seconds, 0 or more")
         try:
-            from mocca_jax.commands.service import app, keys, listening, shelf
+            from mocca_jax.commands.service import app, keys, listening, looking, shelf
         except ImportError as error:
             raise UserError(f'{error}. Serving takes pip install "mocca_jax[serve]"') from error
+        beside = looking.Beside(watch=options.watch, journal=options.journal, queue=options.queue)
         key = keys.from_environment()
         with listening.bound(options.host, options.port) as sockets:
-            if not (key or options.insecure):
+            if not key and (options.queue or not options.insecure):
                 listening.require_key(sockets)
             parallel.configure(0, str(cache.root() / "xla"))
             products, log = shelf.Shelf.at(run, options.by, options.loaded), options.log
-            made = app.make_app(products, limits, key, lines=log == "json", begin_cold=True)
+            beside = replace(beside, runs=products.runs)
+            made = app.make_app(products, limits, key, lines=log == "json", begin_cold=True, beside=beside)
             listening.serve(made, sockets, made.state.lifecycle, options.drain, log, bool(key))
 
 

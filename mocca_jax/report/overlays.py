@@ -100,9 +100,17 @@ def paint(picture: np.ndarray, values: np.ndarray, scale: Scale) -> Image.Image:
     return _under(image, scale.relative(values))
 
 
+def alone(values: np.ndarray, scale: Scale) -> Image.Image:
+    """The colors of a map `[rows, columns]` with their opacity, to be laid over its picture."""
+    return _painted(scale.relative(values))
+
+
+def _painted(relative: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.take(colors(), np.clip(relative * (STEPS / 2), 0, STEPS - 1).astype(np.int16), 0))
+
+
 def _under(image: Image.Image, relative: np.ndarray) -> Image.Image:
-    at = np.clip(relative * (STEPS / 2), 0, STEPS - 1).astype(np.int16)
-    painted = Image.fromarray(np.take(colors(), at, 0))
+    painted = _painted(relative)
     out = image.copy()
     out.paste(painted, mask=painted)
     return out

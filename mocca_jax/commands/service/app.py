@@ -1,14 +1,11 @@
 """What the service answers, as an ASGI application."""
 
 import asyncio
-import base64
-import io
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import numpy as np
 from absl import logging
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,11 +13,22 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 import mocca_jax
-from mocca_jax.commands.service import page, refusals
+from mocca_jax.commands.service import drawings, looking, page, refusals
 from mocca_jax.commands.service.asking import ASK
 from mocca_jax.commands.service.batcher import Batcher
 from mocca_jax.commands.service.bodies import picture_file
-from mocca_jax.commands.service.interface import BODY, METRICS, Answer, Health, Products, Ready, Row, Version, problems
+from mocca_jax.commands.service.interface import (
+    BODY,
+    METRICS,
+    PRODUCT,
+    Answer,
+    Health,
+    Products,
+    Ready,
+    Row,
+    Version,
+    problems,
+)
 from mocca_jax.commands.service.keys import WANTED, Guarded
 from mocca_jax.commands.service.lifecycle import Lifecycle
 from mocca_jax.commands.service.limits import Limits
@@ -28,10 +36,10 @@ from mocca_jax.commands.service.metrics import CONTENT_TYPE, Metrics
 from mocca_jax.commands.service.middleware import Observed, seen
 from mocca_jax.commands.service.shelf import Product, Shelf
 from mocca_jax.data import decoder
+from mocca_jax.data.incoming import Seen
 from mocca_jax.data.likeness import looks_like
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
-from mocca_jax.report import overlays
 
 UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
 WARMING = 0.01  # seconds between two looks at whether it is warm
@@ -43,6 +51,7 @@ def make_app(
     key: str | None = None,
     lines: bool = False,
     begin_cold: bool = False,
+    beside: looking.Beside | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; its `state.lifecycle` says whether it is ready.
 
@@ -52,6 +61,10 @@ def make_app(
         key: what requests have to bring, see `keys.Guarded`.
         lines: a line in the log for each request.
         begin_cold: answer before the programs are compiled; pictures that come too early wait for that.
+        beside: what the page may do, by default judge what is dropped on it.
+
+    Raises:
+        UserError: as `looking.add`.
     """
     known, lifecycle = shelf.products, Lifecycle()
     metrics = Metrics(known, lambda: batcher.waiting, lambda: len(shelf), lambda: not lifecycle.not_ready)
@@ -103,22 +116,23 @@ def make_app(
     async def score(
         request: Request,
         map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False,
-        product: Annotated[str | None, Query(description="one of `/products`; where there is one, it is that")] = None,
+        overlay: Annotated[bool, Query(description="adds the anomaly map alone, and where it lies")] = False,
+        product: Annotated[str | None, Query(description=PRODUCT)] = None,
     ) -> Answer:
-        """Score, p-value and decision for one picture; with `map=true` also where it is unusual.
+        """Score, p-value and decision for one picture, and the unusual regions; with `map=true` also a picture.
 
         `p_value`, `anomalous` and `threshold` are null where nothing was held out in training.
         """
         name = seen(request).product = refusals.chosen(product, list(known))
-        if map and not known[name].maps:
-            raise HTTPException(400, "this model has no anomaly maps: leave map out")
+        if (map or overlay) and not known[name].maps:
+            raise HTTPException(400, f"this model has no anomaly maps: leave {'map' if map else 'overlay'} out")
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         end = asyncio.get_running_loop().time() + limits.seconds
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, map))
+                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, map, overlay))
             seen(request).said["decision"] = answer.anomalous
             return answer
         except TimeoutError as error:
@@ -166,6 +180,10 @@ def make_app(
         shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), maps, bool(key), list(known))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
+    async def judge(name: str, body: bytes, overlay: bool) -> Answer:
+        return await _answer(shelf, batcher, name, body, limits, overlay=overlay and known[name].maps)
+
+    looking.add(app, shelf, limits, beside or looking.Beside(), judge, bool(key))
     if key:
         app.add_middleware(Guarded, key=key)
     routes = {route.path for route in app.routes}
@@ -190,7 +208,15 @@ def _about(known: dict[str, Product]) -> str:
     return f"Products: {refusals.listed(list(known))}" if others else f"Trained on: {of.trained_on}"
 
 
-async def _answer(shelf: Shelf, batcher: Batcher, name: str, body: bytes, limits: Limits, with_map: bool) -> Answer:
+async def _answer(
+    shelf: Shelf,
+    batcher: Batcher,
+    name: str,
+    body: bytes,
+    limits: Limits,
+    with_map: bool = False,
+    overlay: bool = False,
+) -> Answer:
     """What is said about one picture file of a product.
 
     Raises:
@@ -203,48 +229,40 @@ async def _answer(shelf: Shelf, batcher: Batcher, name: str, body: bytes, limits
             logging.warning("product %r cannot be loaded: %s", name, error)
             said = f"the detector of {name!r} cannot be loaded now; the service's log says why"
             raise HTTPException(503, said, headers={"Retry-After": "10"}) from error
-        return await _judged(batcher, name, detector, body, limits, with_map)
+        return await _judged(batcher, name, detector, body, limits, with_map, overlay)
 
 
 async def _judged(
-    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, with_map: bool
+    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, with_map: bool, overlay: bool
 ) -> Answer:
     try:
-        view = await asyncio.to_thread(_view, detector, body, limits)
+        view = await asyncio.to_thread(_seen, detector, body, limits)
     except UserError as error:
         like = await asyncio.to_thread(looks_like, body)
         seen = "" if like in str(error) else f"; it looks like {like}"
         seen += f"; {ASK}" if like else ""
         raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
-    found, index = await batcher.score(name, detector, view)
+    found, index = await batcher.score(name, detector, view.pixels)
+    anomalous = None if found.anomalous is None else bool(found.anomalous[index])
     return Answer(
         product=name,
         score=float(found.score[index]),
         p_value=None if found.p_value is None else float(found.p_value[index]),
-        anomalous=None if found.anomalous is None else bool(found.anomalous[index]),
+        anomalous=anomalous,
         threshold=detector.calibration.threshold if detector.calibration else None,
         layers={name: float(values[index]) for name, values in found.layers.items()},
-        **({"map_png": await asyncio.to_thread(_drawn, detector, view)} if with_map else {}),
+        **await asyncio.to_thread(drawings.of, detector, view, bool(anomalous), with_map, overlay),
     )
 
 
-def _view(detector: Detector, body: bytes, limits: Limits) -> np.ndarray:
+def _seen(detector: Detector, body: bytes, limits: Limits) -> Seen:
     """What the network sees of a picture file.
 
     Raises:
         UserError: it cannot be decoded, holds several pages, or is larger than the limit.
     """
     picture = decoder.picture(body, detector.inputs.depth, round(limits.megapixels * 1e6))
-    return detector.view(picture)
-
-
-def _drawn(detector: Detector, view: np.ndarray) -> str:
-    """The picture under its map, PNG, base64."""
-    scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
-    (values,) = detector.maps_of([view])
-    out = io.BytesIO()
-    overlays.paint(view, values, scale).save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return detector.see(picture)
 
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:

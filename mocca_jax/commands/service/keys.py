@@ -9,7 +9,8 @@ from mocca_jax.commands.service.asking import KEY
 from mocca_jax.commands.service.refusals import Last
 from mocca_jax.errors import UserError
 
-OPEN = ("/health", "/ready")  # paths that want no key
+OPEN = ("/health", "/ready", "/")  # paths that want no key
+PAGE = "/page/"  # as those that begin so: the page's own files, which ask for the key themselves
 WANTED = "this service wants its key, in the header 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 
 
@@ -36,7 +37,7 @@ class Guarded:
         self._app, self._key = app, key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN or self._fits(scope["headers"]):
+        if scope["type"] == "lifespan" or _is_open(scope["path"]) or self._fits(scope["headers"]):
             await self._app(scope, receive, send)
         else:
             refused = Last({"detail": WANTED}, 401, {"WWW-Authenticate": 'Bearer realm="mocca"'})
@@ -49,3 +50,7 @@ class Guarded:
             if name == b"authorization" and scheme.lower() == b"bearer":
                 given.append(token.strip())
         return any(hmac.compare_digest(key, self._key) for key in given)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(PAGE)

@@ -140,7 +140,7 @@ def require_key(sockets: list[socket.socket]) -> None:
         raise UserError(
             f"at {open_to_all[0]} other machines can ask too, and nothing asks them for a key. Set {KEY} to one, which "
             "all requests but /health and /ready then have to bring; or keep to this machine with --host=127.0.0.1; or "
-            "say --insecure where a proxy or a network of your own sees to it"
+            "say --insecure where a proxy or a network of your own sees to it (not with --queue, which writes)"
         )
 
 
@@ -155,6 +155,7 @@ def announcement(addresses: list[tuple[str, int]], key: bool = False) -> str:
         >>> print(announcement([("127.0.0.1", 8000)]))
         listening at http://127.0.0.1:8000
         ask it: curl --data-binary @picture.png 'http://127.0.0.1:8000/score'
+        look at pictures: http://127.0.0.1:8000/
         all it answers: http://127.0.0.1:8000/docs    stop it: Ctrl-C
     """
     lines = [f"listening at {_url(*a)}{', every address of this machine' * (a[0] in EVERYWHERE)}" for a in addresses]
@@ -162,6 +163,7 @@ def announcement(addresses: list[tuple[str, int]], key: bool = False) -> str:
     ask = _url(EVERYWHERE.get(host, host), port)
     lines += [
         f"ask it: curl {f'{WITH_KEY} ' * key}--data-binary @picture.png '{ask}/score'",
+        f"look at pictures: {ask}/",
         f"all it answers: {ask}/docs    stop it: Ctrl-C",
     ]
     inside = all(_inside(host) for host, _ in addresses)

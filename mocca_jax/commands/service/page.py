@@ -127,7 +127,8 @@ def _lines(address: str, key: bool, products: list[str]) -> str:
 def _operation(name: str, operation: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
     """What is asked, what is sent, what comes back."""
     parts = [f"<h2><code>{escape(name)}</code></h2><p>{_text(operation['description'])}</p>"]
-    rows = [(f"?{p['name']}=", _type(p["schema"]), p.get("description", "")) for p in operation.get("parameters", [])]
+    asked = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == "query"]
+    rows = [(f"?{p['name']}=", _type(p["schema"]), p.get("description", "")) for p in asked]
     parts += _table("Parameters, in the address", rows)
     if body := operation.get("requestBody"):
         sent = [(kind, _sent(content["schema"])) for kind, content in body["content"].items()]

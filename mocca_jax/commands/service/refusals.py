@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,8 +25,9 @@ def known_parameters(request: Request) -> None:
     Raises:
         HTTPException: 422, a parameter is unknown, or given twice.
     """
-    operations = request.app.openapi()["paths"].get(request.scope["route"].path, {}).values()
-    known = sorted(p["name"] for operation in operations for p in operation.get("parameters", []))
+    operations = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+    described = operations.get(request.method.lower(), {}).get("parameters", [])
+    known = sorted(parameter["name"] for parameter in described if parameter["in"] == "query")
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
@@ -36,9 +38,16 @@ def known_parameters(request: Request) -> None:
 
 
 def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """What is wrong with a parameter's value; all that there are say yes or no."""
-    wrong = [f"{fault['loc'][-1]} = {fault['input']!r}: it is true or false" for fault in error.errors()]
+    """What is wrong with the values of parameters, or which is missing."""
+    wrong = [f"{fault['loc'][-1]} = {fault['input']!r}: {_wanted(fault)}" for fault in error.errors()]
     return JSONResponse({"detail": "; ".join(wrong)}, 422)
+
+
+def _wanted(fault: dict[str, Any]) -> str:
+    """What the value should have been."""
+    if fault["type"].startswith("bool"):
+        return "it is true or false"
+    return fault["msg"][:1].lower() + fault["msg"][1:]
 
 
 def chosen(product: str | None, known: list[str]) -> str:

@@ -33,6 +33,8 @@ class Product:
     by: str
     sha256: str
     maps: bool
+    heldout: int = 0
+    ordinary: float | None = None
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Shelf:
 
     def __init__(self, loads: dict[str, Callable[[], Detector]], most: int = 1):
         self.products: dict[str, Product] = {}
+        self.runs: dict[str, Path] = {}  # of those products that come from one, its workdir
         self._loads, self._most = loads, most
         self._first: dict[str, Detector] = {}  # until `warm`
         self._held: OrderedDict[str, _Held] = OrderedDict()
@@ -90,8 +93,11 @@ class Shelf:
             raise UserError(f"--loaded={most}: at least one detector has to be in memory")
         runs = [] if place.suffix == ".npz" or (place / bundle.FILE).exists() else runs_in(place)
         if not runs:
-            return cls.of(Detector.load(place, by), _name_of(place))
+            made = cls.of(Detector.load(place, by), _name_of(place))
+            made.runs = {_name_of(place): place.parent if place.suffix == ".npz" else place}
+            return made
         made = cls({_name_of(run): lambda run=run: Detector.load(run, by) for run in runs}, most)
+        made.runs = {_name_of(run): run for run in runs}
         for name in console.steps(list(made._loads), "reading detectors", len(runs), "products"):
             try:
                 made._take(name, made._loads[name]())
@@ -207,5 +213,6 @@ def _name_of(place: Path) -> str:
 
 
 def _described(detector: Detector) -> Product:
-    by, maps = detector.by, detector.map_scale is not None
-    return Product(detector.description, detector.threshold, detector.alpha, by, detector.digest, maps)
+    by, maps, known = detector.by, detector.map_scale is not None, detector.calibration
+    count, ordinary = (len(known.heldout), float(np.median(known.heldout))) if known else (0, None)
+    return Product(detector.description, detector.threshold, detector.alpha, by, detector.digest, maps, count, ordinary)

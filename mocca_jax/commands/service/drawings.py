@@ -1,0 +1,50 @@
+"""Where a picture is anomalous, for an answer: its regions, the picture under its map, the map alone."""
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image
+
+from mocca_jax.data.incoming import Seen
+from mocca_jax.data.inputs import fitted_size, placement
+from mocca_jax.detector import Detector
+from mocca_jax.report import overlays
+
+
+def of(detector: Detector, picture: Seen, anomalous: bool, with_map: bool, overlay: bool) -> dict[str, Any]:
+    """The fields of an `Answer` that are made of the picture's map: `regions`, and those that are asked for."""
+    if detector.map_scale is None:
+        return {"regions": None}
+    if not (anomalous or with_map or overlay):
+        return {"regions": []}
+    (values,) = detector.maps_of([picture.pixels])
+    scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
+    found: dict[str, Any] = {
+        "regions": [region.as_dict() for region in detector.regions_of(values, picture, True)] if anomalous else []
+    }
+    if with_map:
+        found["map_png"] = _png(overlays.paint(picture.pixels, values, scale))
+    if overlay:
+        rows, columns = picture.sides
+        found |= {"overlay_png": _png(overlays.alone(values, scale)), "overlay_box": _box(detector, picture)}
+        found["sides"] = [columns, rows]
+    return found
+
+
+def _box(detector: Detector, picture: Seen) -> list[int]:
+    """Left, top, width and height of what the network sees, in pixels of the picture as it came."""
+    inputs, sides = detector.inputs, picture.sides
+    whole, kept = placement(sides, fitted_size(sides, inputs.size, inputs.fit), inputs.fit)
+    edges = [
+        (round(of.start * side / size), round(of.stop * side / size))
+        for of, side, size in zip(kept, sides, whole, strict=True)
+    ]
+    (top, bottom), (left, right) = edges
+    return [left, top, right - left, bottom - top]
+
+
+def _png(image: Image.Image) -> str:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
