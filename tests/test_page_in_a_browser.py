@@ -150,6 +150,7 @@ def test_pictures_can_be_dropped_and_pasted(page, washers):
     assert {name for _, name in rows(page, 2)} == {"a.png", "b.png"}
     page.evaluate(GIVE, ["body", "paste", ["c.png"], bodies[:1]])
     assert len(rows(page, 3)) == 3
+    assert page.locator("#name").inner_text() == "c.png"  # what was given last is shown
 
 
 def test_a_file_that_a_browser_cannot_show_is_shown(page, washers, tmp_path):

@@ -120,10 +120,10 @@ function draw() {
   if (!state.chosen) first();
 }
 
-// Chooses the first of the list, unless a person has chosen.
-export function first() {
+// Chooses the first of the list, or of `given`, unless a person has chosen.
+export function first(given = null) {
   items.sort(earlier);
-  const found = shownItems().find(item => item.answer || item.fault);
+  const found = shownItems().find(item => (item.answer || item.fault) && (!given || given.includes(item)));
   if (found && !state.own && found !== state.chosen) choose(found);
 }
 

@@ -22,9 +22,12 @@ function changed(item) {
 // Pictures that a person gives.
 
 function give(files) {
+  const given = [];
+  if (files.length) list.state.own = false;  // who gives pictures wants to see them
   for (const { file, name } of files) {
     const item = { name: name || "pasted picture", file };
     list.add(item);
+    given.push(item);
     waiting++;
     work(async () => {
       await ready;
@@ -33,7 +36,7 @@ function give(files) {
       waiting--;
       tell(waiting ? `${several(waiting, "picture", "pictures")} still to look at` : "");
       changed(item);
-      if (!waiting) list.first();
+      if (!waiting) list.first(given);
     });
   }
   if (files.length) tell(`${several(waiting, "picture", "pictures")} still to look at`);
