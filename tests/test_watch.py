@@ -386,10 +386,11 @@ def test_what_cannot_be_watched_is_told(walking, here, words, said, tmp_path, mo
         main(["watch", str(walking), *words])
 
 
-def test_only_runs_on_movement_watch(finished, here, tmp_path):
-    for kind in ("clip", "object"):
-        with pytest.raises(SystemExit, match="only runs on movement can watch"):
-            main(["watch", str(finished / kind), str(tmp_path)])
+def test_only_runs_on_movement_watch_videos(finished, here, tmp_path):
+    with pytest.raises(SystemExit, match="only runs on movement can watch"):
+        main(["watch", str(finished / "clip"), str(tmp_path)])
+    with pytest.raises(SystemExit, match="--ok, --bad and --unreadable are for runs on pictures"):
+        main(["watch", str(finished / "clip"), str(tmp_path), f"--ok={tmp_path / 'ok'}"])
 
 
 def lines(text):
