@@ -254,7 +254,7 @@ def _served() -> Detector:
 
 def _read_body(root: Path) -> None:
     (path,) = root.iterdir()
-    service._view(_served(), path.read_bytes(), Limits(megapixels=1.0))
+    service._seen(_served(), path.read_bytes(), Limits(megapixels=1.0))
 
 
 def _config(root: Path) -> None:

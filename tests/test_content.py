@@ -120,9 +120,9 @@ def test_digests_tell_contents_and_never_read_a_pipe(tmp_path):
 
 
 def test_each_picture_is_bounded_before_it_is_decoded(folder, monkeypatch):
-    odd.save(folder / "train/good/strip.png", np.zeros((120000, 1), np.uint8))
+    odd.save(folder / "train/good/strip.png", np.zeros((140000, 1), np.uint8))
     monkeypatch.setattr(images, "_pixels", lambda *given: pytest.fail("decoded"))
-    with pytest.raises(UserError, match=r"strip\.png is 120000x1 pixels: with its shorter side at 32"):
+    with pytest.raises(UserError, match=r"strip\.png is 140000x1 pixels: with its shorter side at 32"):
         data.load(small(folder, fit="crop"))
 
 

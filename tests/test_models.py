@@ -156,7 +156,7 @@ def test_sizes_that_do_not_fit_are_refused(arguments, message):
         (
             "encoder",
             "vit",
-            "; known: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, lenet, resnet, resnet18",
+            "; known: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, flow, lenet, resnet",
         ),
         ("head", "selecter", "; did you mean 'selector'?"),
         ("head", "vit", "; known: activation, lstm, mean"),
