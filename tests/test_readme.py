@@ -12,7 +12,7 @@ from mocca_jax.configs import smoke
 from tests.conftest import REPOSITORY
 from tests.pages import PAGES, README, Command, blocks, commands
 
-COMMANDS = {
+COMMANDS = {  # the last of each
     command.module: command
     for page in PAGES
     for command in commands(page)
@@ -53,7 +53,7 @@ def execute(command, folder, *flags):
 
 
 def test_the_commands_are_the_ones_we_mean():
-    names = {"check", "example", "train", "predict", "export", "serve", "report"}
+    names = {"check", "example", "train", "predict", "update", "drift", "export", "serve", "report"}
     assert COMMANDS.keys() == {f"mocca {name}" for name in names} | {"mocca_jax.main"}
 
 
@@ -61,7 +61,7 @@ def test_the_commands_are_the_ones_we_mean():
 def test_commands_on_a_finished_run(home, name):
     done = execute(COMMANDS[f"mocca {name}"], home)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = {"predict": "out/predictions.csv", "export": "my_parts.mocca", "report": "runs/my_parts/report.html"}
+    made = {"predict": "why/predictions.csv", "export": "my_parts.mocca", "report": "runs/my_parts/report.html"}
     assert name not in made or (home / made[name]).is_file()
 
 

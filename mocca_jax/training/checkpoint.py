@@ -64,6 +64,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
             logging.debug("saved step %d in %s", step, self.folder)
         except Exception as error:  # the storage library reports a full disk in several types
+            if parallel.hosts() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
+                raise  # another host is gone
             raise UserError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}\n"
                 "Free some space or mend the permissions and run the same command again: it goes on from the "
