@@ -35,9 +35,7 @@ def write(
     """
     heldout = content.map_heldout if content.by == decision.MAP else content.heldout
     calibration = Calibration(heldout, content.config.alpha, content.rounding.get(content.by, 0.0))
-    findings = Findings(
-        decisive, found.layers, calibration.p_values(decisive), calibration.is_anomalous(decisive)
-    )
+    findings = Findings(decisive, found.layers, calibration.p_values(decisive), calibration.is_anomalous(decisive))
     scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
     explainer, split = causes.Explainer(scorer, content.known), dataset.test
     shown = examples.chosen(decisive, outcome.labels(dataset))
