@@ -56,9 +56,9 @@ def trained(folder: Path, size: tuple[int, int]) -> Detector:
 
 
 def scene(count: int, size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:
-    """Frames `[rows, columns, 3]` uint8."""
-    rng = np.random.default_rng(seed)
-    ground = rng.integers(90, 140, (*size, 1)).repeat(3, -1).astype(np.uint8)
+    """Frames `[rows, columns, 3]` uint8 on one ground; the squares are the seed's."""
+    ground = np.random.default_rng(0).integers(90, 140, (*size, 1)).repeat(3, -1).astype(np.uint8)
+    rng = np.random.default_rng([1, seed])
     square = rng.integers(0, 255, (size[0] // 8, size[0] // 8, 1)).repeat(3, -1).astype(np.uint8)
     side, lanes = len(square), rng.permutation(size[0] - size[0] // 8)[:SQUARES]
     for frame in range(count):
