@@ -88,7 +88,7 @@ def rows(page, count):
     """The verdict and name of each row, once there are so many and all are judged."""
     page.wait_for_selector(f"#list li:nth-child({count})")
     page.wait_for_selector("#told:empty", state="attached")
-    page.locator(".row", has_text="being looked at").wait_for(state="detached")
+    page.wait_for_function("() => !document.querySelector('#list').innerText.includes('being looked at')")
     found = page.locator(".row").all()
     return [(row.locator(".verdict").inner_text(), row.locator(".name").first.inner_text()) for row in found]
 
@@ -177,7 +177,7 @@ def test_pictures_are_marked_and_that_is_undone(page, washers, place):
         assert [len(list((queue / kind).glob("*.png"))) for kind in ("good", "bad")] == [good, bad]
     assert next((queue / "good").iterdir()).read_bytes() == square.read_bytes()
     assert page.locator("#learn").inner_text().startswith("mocca update ")
-    assert "marked good" in page.locator(".row").first.inner_text()
+    page.locator(".row").first.get_by_text("marked good").wait_for()
     page.keyboard.press("u")
     page.locator("#queue").wait_for(state="hidden")
     assert not list(queue.rglob("*.png")) and page.locator("#undo").is_disabled()

@@ -175,8 +175,8 @@ async function meet() {
 }
 
 async function serve(product, several) {
+  chooseProduct(several ? product.product : "");  // before anything is waited for: pictures may come at once
   about = { ...product, ...await asJson("about") };
-  chooseProduct(several ? product.product : "");
   at("about").textContent = `Compares pictures with good ones. Learned from: ${product.trained_on}.`;
   list.begin(about, (item, looked) => {
     one.show(item);
