@@ -71,7 +71,7 @@ def main() -> None:
             np.concatenate([joined([(p[of] - scale[of][0]) / scale[of][1] for of in used], axis=0) for p in parts])
             for parts in (normal, anomalous, tested)
         ]
-        auc = metrics.evaluate(np.repeat([0, 1], [len(score[0]), len(score[1])]), np.concatenate(score[:2]))["auc"]
+        auc = metrics.auc_between(*score[:2])
         row = scalings.table({"": [score[2]]}, np.concatenate(labels), lengths)[""]
         print(line([name, f"{auc:.3f}", *(f"{row[n]:.3f}" for n in names)]), flush=True)
 
@@ -96,7 +96,7 @@ class Movement:
     def fit(self, videos: list[np.ndarray]) -> None:
         """Statistics of each layer."""
         cells = [self._cells(video) for video in videos]
-        speeds = [motion.speed_sums(motion.boxed(of, 2)) for of in cells]
+        speeds = [motion.speed_sums(of) for of in cells]
         cubed, squared = (sum(float(of[name].sum()) for of in speeds) for name in motion.SUMS)
         self.layers = []
         for number, floor in enumerate(motion.FLOORS):
@@ -114,8 +114,7 @@ class Movement:
         }
 
     def _cells(self, video: np.ndarray) -> np.ndarray:
-        pairs = ((np.ascontiguousarray(frame[..., 0]), n == 0) for n, frame in enumerate(video))
-        cells = np.stack([of for of, _ in flow.cells(pairs)])
+        cells = np.stack([of for of, _ in flow.cells(flow.in_one_go(video))])
         return over_time.whole(cells, motion.AVERAGED).astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from mocca_jax.commands.predict import FINGERPRINT
 from mocca_jax.data.arrivals import Arrived
 from mocca_jax.data.listing import printable
 from mocca_jax.data.live_folder import Folder
@@ -17,7 +18,6 @@ from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 
-FINGERPRINT = 16  # hex digits
 REMEMBERED = 100_000  # pictures, the last ones
 
 

@@ -65,13 +65,17 @@ def dense(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return moved - camera if np.hypot(*camera) > SHAKEN else moved
 
 
+def in_one_go(frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Frames `[rows, columns, 1]` without a gap, as `cells` takes them."""
+    return ((np.ascontiguousarray(frame[..., 0]), number == 0) for number, frame in enumerate(frames))
+
+
 def of_frames(frames: Iterable[np.ndarray], threads: int = THREADS) -> Iterator[np.ndarray]:
     """The flow `[rows, columns, 2]` float16 of every frame of a video, grey `[rows, columns, 1]` uint8.
 
     The first has that of the second; nothing moves in a lone frame.
     """
-    pairs = ((np.ascontiguousarray(frame[..., 0]), number == 0) for number, frame in enumerate(frames))
-    return (found for found, _ in _in_order(pairs, lambda a, b: dense(a, b).astype(np.float16), threads))
+    return (found for found, _ in _in_order(in_one_go(frames), lambda a, b: dense(a, b).astype(np.float16), threads))
 
 
 def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from mocca_jax.data import cache, cameras, decoder, films, flow, footage
 from mocca_jax.data.spread import Spread
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests
+from mocca_jax.method.frames import spans
 
 CHUNK = 64
 
@@ -70,7 +71,8 @@ def flow_of(frames: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     Raises:
         UserError: no room for the cache.
     """
-    contents = [digests.of_bytes(np.ascontiguousarray(part).tobytes()) for part in _videos(frames, lengths)]
+    videos = [frames[at] for at in spans(np.asarray(lengths))]
+    contents = [digests.of_bytes(np.ascontiguousarray(of).tobytes()) for of in videos]
     entry = f"flow-{digests.of_values(contents)[:16]}"
 
     def build(folder: Path) -> None:
@@ -78,21 +80,14 @@ def flow_of(frames: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         out = np.lib.format.open_memmap(folder / "flow.npy", "w+", np.float16, shape)
         row = 0
         with console.Phase("optical flow", len(lengths), "videos") as phase:
-            for part in _videos(frames, lengths):
-                for found in flow.of_frames(_greyed(part)):
+            for of in videos:
+                for found in flow.of_frames(_greyed(of)):
                     out[row] = found
                     row += 1
                 phase.update()
         out.flush()
 
     return cache.built(entry, build)["flow"]
-
-
-def _videos(frames: np.ndarray, lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    start = 0
-    for length in lengths:
-        yield frames[start : start + length]
-        start += length
 
 
 def _greyed(frames: np.ndarray) -> Iterator[np.ndarray]:

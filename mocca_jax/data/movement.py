@@ -1,6 +1,6 @@
 """Splits of videos whose units are cells of optical flow, one for each frame (see `flow.py`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice, pairwise
 
 import numpy as np
@@ -167,7 +167,7 @@ def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> t
     made = planted.videos(normal, config.planted, motion.LAG, config.split_seed)
     if not made:
         return None
-    cells = [np.stack([found for found, _ in flow.cells(_in_one_go(of))]) for of in made.values()]
+    cells = [np.stack([found for found, _ in flow.cells(flow.in_one_go(of))]) for of in made.values()]
     lengths = np.array([len(of) for of in cells])
     starts = np.cumsum(lengths) - lengths
     begins = np.isin(np.arange(lengths.sum()), starts)
@@ -184,7 +184,3 @@ def planted_cells(sources: Sequence[Source], size: tuple[int, int], config) -> t
 def of_first_half(number: int) -> bool:
     """Whether a video, or a part of one, is of the first of two halves, each of which is scored by the other."""
     return number % 2 == 0
-
-
-def _in_one_go(frames: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
-    return ((np.ascontiguousarray(frame[..., 0]), number == 0) for number, frame in enumerate(frames))

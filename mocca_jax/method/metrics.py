@@ -57,6 +57,23 @@ def best(figures: dict[str, float]) -> str:
     return next(name for name, value in figures.items() if value >= max(figures.values()) - ALIKE)
 
 
+def better(figures: dict[str, float], first: str, margin: float) -> str:
+    """The best name where its figure is larger than that of `first` by the margin, else `first`.
+
+    Example:
+        >>> better({"a": 0.9, "b": 0.91}, "a", 0.02), better({"a": 0.9, "b": 0.95}, "a", 0.02)
+        ('a', 'b')
+    """
+    found = best(figures)
+    return found if figures[found] >= figures[first] + margin else first
+
+
+def auc_between(normal: np.ndarray, anomalous: np.ndarray) -> float:
+    """AUC of the scores of normal samples against those of anomalous ones."""
+    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+    return evaluate(labels, np.concatenate([normal, anomalous]))["auc"]
+
+
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float:
     """Area under the ROC curve of all pixels of all images together, in [0, 1].
 

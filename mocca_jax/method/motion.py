@@ -69,12 +69,14 @@ def distances(layer: Layer, x: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.square(white).sum(-1))
 
 
-def speed_sums(x: jax.Array) -> dict[str, jax.Array]:
-    """Of the features of `SPEED_LAYER`, `{name: [B]}` for `SUMS`: the ratio is the speed of what moves.
+def speed_sums(cells: jax.Array) -> dict[str, jax.Array]:
+    """Of cells `[B, rows, columns, 3]`, as `SPEED_LAYER` sees them, `{name: [B]}` for `SUMS`.
+
+    The ratio is the speed of what moves.
 
     Each cell weighs as the square of its speed, so it does not matter how much of the picture stands still.
     """
-    speed = x[..., 2]
+    speed = boxed(cells, 2**SPEED_LAYER)[..., 2]
     return dict(zip(SUMS, ((speed**power).sum((1, 2)) for power in (3, 2)), strict=True))
 
 

@@ -14,7 +14,7 @@ from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import placed
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.training import parallel
-from mocca_jax.training.interrupts import Interrupted, StopRequest
+from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.step import TrainState, features_of
 
 Features = dict[str, np.ndarray]  # by grid, `[N, P, D]` float32
@@ -88,8 +88,7 @@ class Encoding:
         padded = parallel.padded(size, self.mesh)
         own = parallel.own_rows(padded, self.mesh)
         for start in range(0, count, size):
-            if self._stop.signum:
-                raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
+            self._stop.leave_statistics()
             stop = min(start + size, count)
             batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
             found = parallel.fetch(call(parallel.shard(batch, self.mesh)))

@@ -114,8 +114,7 @@ class Fitted:
             return {"chosen": self.chosen, "candidates": {}, "kinds": {}, "weights": self.weights}
         for kind in sorted(set(made.kinds)):
             of_kind = made.defects.combined[np.array(made.kinds) == kind]
-            labels = np.repeat([0, 1], [len(made.changed.combined), len(of_kind)])
-            by_kind[kind] = metrics.evaluate(labels, np.concatenate([made.changed.combined, of_kind]))["auc"]
+            by_kind[kind] = metrics.auc_between(made.changed.combined, of_kind)
         return {"chosen": self.chosen, "candidates": made.auc, "kinds": by_kind, "weights": self.weights}
 
 
@@ -204,20 +203,13 @@ def made_of(
     first: str,
 ) -> Made:
     """What the maps by part of next-day pictures and of made-up defects, `found`, choose; the rest as for `Made`."""
-    labels = np.repeat([0, 1], [len(changed), len(damaged)])
     auc = {}
     for name in placed.CANDIDATES:
-        both = np.concatenate([scores_of(maps, weights_of(name)).combined for maps in found])
-        auc[name] = metrics.evaluate(labels, both)["auc"]
-    chosen = _chosen(auc, first)
+        auc[name] = metrics.auc_between(*(scores_of(maps, weights_of(name)).combined for maps in found))
+    chosen = metrics.better(auc, first, placed.MARGIN)
     scores = [scores_of(maps, weights_of(chosen)) for maps in found]
     drawn = [np.asarray(placed.combined(maps, weights_of(chosen))) for maps in found]
     return Made(*scores, changed, drawn[0], damaged, drawn[1], masks, kinds, auc, chosen)
-
-
-def _chosen(auc: dict[str, float], first: str) -> str:
-    best = metrics.best(auc)
-    return best if auc[best] >= auc[first] + placed.MARGIN else first
 
 
 def _unseen(normals: Normals, pictures: np.ndarray, own: np.ndarray, what: str) -> dict[str, np.ndarray]:

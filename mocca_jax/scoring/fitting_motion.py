@@ -12,13 +12,13 @@ import jax
 import numpy as np
 
 from mocca_jax import console
-from mocca_jax.data import Dataset, Split, movement, views
+from mocca_jax.data import Dataset, Split, batching, movement, views
 from mocca_jax.method import metrics, motion, places
 from mocca_jax.models import AutoEncoder, layer_name
 from mocca_jax.scoring import evaluate, moving, rounding
 from mocca_jax.scoring.evaluate import Scores
 from mocca_jax.training import stages
-from mocca_jax.training.interrupts import Interrupted, StopRequest
+from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.parts import STRICT, Parts
 from mocca_jax.training.step import TrainState, features_of
 
@@ -108,11 +108,10 @@ def fit(
         )
         normal = {name: values[first] for name, values in left_out.items()}
         auc = {
-            name: _auc(moving.combined(normal, of)[0], moving.combined(planted, of)[0])
+            name: metrics.auc_between(moving.combined(normal, of)[0], moving.combined(planted, of)[0])
             for name, of in candidates.items()
         }
-        best = metrics.best(auc)
-        return auc, planted, best if auc[best] >= auc[FIRST] + MARGIN else FIRST
+        return auc, planted, metrics.better(auc, FIRST, MARGIN)
 
     made = parts.make("made-up anomalies", choose, None, together=True)
     auc, planted, chosen = made or ({}, None, FIRST)
@@ -149,7 +148,7 @@ def _sums(
     def features(raw: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         image = dataset.inputs.preprocess(raw)
         _, sown = model.apply(variables, image, jax.numpy.ones(len(raw)), False, method="encode", mutable=["features"])
-        return features_of(sown), motion.speed_sums(motion.boxed(image, 2**motion.SPEED_LAYER))
+        return features_of(sown), motion.speed_sums(image)
 
     rows, columns, size = dataset.inputs.shape
     halves = [
@@ -158,9 +157,9 @@ def _sums(
     totals, count = np.zeros(2), len(first)
     with console.Phase("statistics of movement", count, "frames") as phase:
         for start in range(0, count, PIECE):
-            _check(stop)
+            stop.leave_statistics()
             at = np.arange(start, min(start + PIECE, count))
-            found, speeds = jax.device_get(features(_filled(dataset.train.images[at])))
+            found, speeds = jax.device_get(features(batching.filled(dataset.train.images[at], PIECE)))
             totals += [float(speeds[name][: len(at)].sum(dtype=np.float64)) for name in motion.SUMS]
             for half, which in zip(halves, (first[at], ~first[at]), strict=True):
                 for name, sums in half.items() if which.any() else ():
@@ -169,28 +168,13 @@ def _sums(
     return halves, totals[0] / max(totals[1], np.finfo(float).tiny)
 
 
-def _filled(units: np.ndarray) -> np.ndarray:
-    """Always `PIECE` of them, so that one program is compiled."""
-    return np.concatenate([units, np.zeros((PIECE - len(units), *units.shape[1:]), units.dtype)])
-
-
 def _statistics(config: Any, of: dict[str, places.Sums], shape: tuple[int, ...], speed: float) -> motion.Motion:
     """Of the sums of each layer."""
     floors = {layer_name(layer): motion.FLOORS[layer] * speed for layer in config.layers}
     return motion.Motion({name: motion.fit(sums, shape[:2], floors[name]) for name, sums in of.items()})
 
 
-def _check(stop: StopRequest) -> None:
-    if stop.signum:
-        raise Interrupted(stop.signum, "the statistics were not finished, they will be made anew")
-
-
-def _auc(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
-    return metrics.evaluate(labels, np.concatenate([normal, anomalous]))["auc"]
-
-
 def _kinds(normal: np.ndarray, planted: np.ndarray, split: Split) -> dict[str, float]:
     """AUC by kind, of videos named `<kind> <number>`."""
     kinds = np.array([name.rpartition(" ")[0] for name in split.timeline.videos])[split.timeline.video]
-    return {str(kind): _auc(normal, planted[kinds == kind]) for kind in np.unique(kinds)}
+    return {str(kind): metrics.auc_between(normal, planted[kinds == kind]) for kind in np.unique(kinds)}

@@ -40,7 +40,7 @@ def network(config, shape: tuple[int, ...]) -> models.AutoEncoder:
 def unit_scores(known: motion.Motion, features: Mapping[str, jax.Array], image: jax.Array) -> dict[str, jax.Array]:
     """Of cells `[B, rows, columns, 3]` and what the encoder has sown: `motion.of_frames`' units."""
     found = {name: motion.distances(known.layers[name], x).max((1, 2)) for name, x in features.items()}
-    return found | motion.speed_sums(motion.boxed(image, 2**motion.SPEED_LAYER))
+    return found | motion.speed_sums(image)
 
 
 def maps(known: motion.Motion, features: Mapping[str, jax.Array], scale: Scale) -> jax.Array:

@@ -26,7 +26,7 @@ from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import placed
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.training import parallel
-from mocca_jax.training.interrupts import Interrupted, StopRequest
+from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.step import TrainState, features_of
 
 LEVEL = 128.0  # what the mean of each channel of a picture is brought to, before the run's own colour
@@ -170,8 +170,7 @@ class Judge:
             yield np.stack(batch)
 
     def _run(self, program: Callable, held: TrainState, batch: np.ndarray) -> dict[str, np.ndarray]:
-        if self._stop.signum:
-            raise Interrupted(self._stop.signum, "the statistics were not finished, they will be made anew")
+        self._stop.leave_statistics()
         padded = parallel.padded(self.at_once, self.mesh)
         own = parallel.own_rows(padded, self.mesh)
         found = parallel.fetch(program(held, parallel.shard(batching.filled(batch, padded)[own], self.mesh)))

@@ -21,6 +21,15 @@ class StopRequest:
 
     signum: int | None = None
 
+    def leave(self, where: str) -> None:
+        """Raises Interrupted where a signal came; `where`: what became of the work."""
+        if self.signum:
+            raise Interrupted(self.signum, where)
+
+    def leave_statistics(self) -> None:
+        """As `leave`, while statistics are made, of which nothing is kept."""
+        self.leave("the statistics were not finished, they will be made anew")
+
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
