@@ -227,6 +227,18 @@ def test_one_long_video_is_cut_into_parts_and_promises_nothing(tmp_path):
     assert "That is no promise" in " ".join(verdict.threshold(result))
 
 
+def test_videos_of_another_camera_are_refused_by_name_or_taken_on_request(tmp_path):
+    for number in range(5):
+        frames = drawn(30, 2, start=7 * number)
+        save(tmp_path / f"films/{number}", [frame[::-1, ::-1] for frame in frames] if number == 3 else frames)
+    chosen = files.load("video")
+    chosen.data_dir, chosen.planted = str(tmp_path / "films"), ()
+    with pytest.raises(UserError, match=r"1 of 5 videos are of another camera than the others.*: 3\."):
+        pipeline.run(chosen, tmp_path / "run")
+    chosen.one_camera = False
+    assert not pipeline.run(chosen, tmp_path / "run")["failed"]
+
+
 def test_a_video_that_is_too_short_is_refused(tmp_path):
     save(tmp_path / "films/a", drawn(99, 2))
     chosen = files.load("video")

@@ -134,11 +134,12 @@ def moved(name: str, sources: Sequence[Source], size: tuple[int, int]) -> Moved:
             found: list[footage.Fault] = []
             some, sides = Spread(cameras.ENOUGH), (0, 0)
             for frame in footage.of(source, faults=found):
-                some.add(frame.picture)
+                small = flow.grey(frame.picture, size)
+                some.add(small)
                 sides = sides if all(sides) else frame.picture.size[::-1]
                 begins.append(frame.begins)
                 seconds.append(np.nan if frame.seconds is None else frame.seconds)
-                yield flow.grey(frame.picture, size), frame.begins
+                yield small, frame.begins
             scenes[str(len(scenes))] = cameras.scene([cameras.reduced(picture) for picture in some.kept], sides)
             faults.append("; ".join(fault.text for fault in found))
 
