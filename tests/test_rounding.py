@@ -180,8 +180,8 @@ def test_a_choice_does_not_hang_on_rounding():
     assert metrics.best({"b": 0.9, "a": 0.9}) == "b" and metrics.best({"a": 0.9, "b": 0.91}) == "b"
     alike = dict.fromkeys(placed.CANDIDATES, 0.9)
     ahead = alike | {"fine": 0.95, "place": 0.95 + 1e-9}
-    assert fitting._chosen(alike | {"all": 0.9 + 1e-9}, "place") == "place"
-    assert fitting._chosen(ahead, "coarse_and_fine_near") == "fine"
+    assert metrics.better(alike | {"all": 0.9 + 1e-9}, "place", placed.MARGIN) == "place"
+    assert metrics.better(ahead, "coarse_and_fine_near", placed.MARGIN) == "fine"
 
 
 def test_a_held_out_picture_looked_at_again_ties_with_itself(finished, parts):
