@@ -110,6 +110,27 @@ def _dcae(config: ConfigDict) -> None:
     config.score = "reconstruction"
 
 
+def _rotation(config: ConfigDict) -> None:
+    """Not the paper's: a residual network learns which of four ways an image is turned; its doubt and the distance to
+    the nearest normal images are the score."""
+    _residual(config, "rotation", epochs=36)
+
+
+def _residual(config: ConfigDict, pretext: str, epochs: int) -> None:
+    config.scaling = "none"
+    config.watched = 500
+    config.encoder = "resnet8"
+    config.layers = (2, 3)
+    config.stages = (pretext,)
+    config.score = "combined"
+    config.distance = "cosine"
+    config.batch_size = 16  # images, each in four views
+    config[pretext] = _stage(epochs, learning_rate=0.05, milestones=())
+    config[pretext].weight_decay = 5e-4
+    config[pretext].optimizer = "sgd"
+    config[pretext].schedule = "one_cycle"
+
+
 PRESETS = {
     "paper": _paper,
     "reference": _reference,
@@ -117,4 +138,5 @@ PRESETS = {
     "double": _double,
     "deep_svdd": _deep_svdd,
     "dcae": _dcae,
+    "rotation": _rotation,
 }

@@ -92,6 +92,7 @@ def _conflicts(config: ConfigDict) -> list[str]:
             f"score_stride = {config.score_stride}: frames between two clips of clip_length = {config.clip_length} "
             f"would have no score; it is at most clip_length"
         )
+    faults += _pooled_conflicts(config)
     distances = {"one_class", "joint"} & set(config.stages)
     if distances and not config.layers:
         faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")
@@ -101,18 +102,44 @@ def _conflicts(config: ConfigDict) -> list[str]:
         faults.append(f"score = {config.score!r}: nothing is trained for it; stages must be ()")
     if "frame_size" in config and not all(config.frame_size):
         faults.append("frame_size = (0, 0): a network takes frames of one size; name it")
-    if config.score == "distance" and not distances:
-        faults.append("score = 'distance': no stage trains distances; add 'one_class' to stages")
+    if config.score == "distance" and not distances and setting(config, "distance") == "centroid":
+        faults.append(
+            "score = 'distance': no stage trains distances; add 'one_class' to stages, or take distances to "
+            "statistics: distance = 'whitened'"
+        )
     if config.score == "reconstruction" and last not in ("reconstruction", "joint"):
         faults.append("score = 'reconstruction': the last stage must be 'reconstruction' or 'joint'")
-    if config.score == "combined" and last != "joint":
-        faults.append("score = 'combined': the last stage must be 'joint'")
-    if config.score == "combined" and not config.get("heldout_fraction", 0):
+    of_centroids = config.score == "combined" and setting(config, "distance") == "centroid"
+    if of_centroids and last != "joint":
+        faults.append("score = 'combined': the last stage must be 'joint', or distance other than 'centroid'")
+    if of_centroids and not config.get("heldout_fraction", 0):
         faults.append("score = 'combined': it is scaled by held-out normal videos; heldout_fraction must be above 0")
     return faults
 
 
+def _pooled_conflicts(config: ConfigDict) -> list[str]:
+    """Of distances to statistics of pooled features, and of the pretext's loss as the score."""
+    faults, last = [], config.stages[-1] if config.stages else ""
+    statistics = setting(config, "distance") != "centroid"
+    if config.score in ("pretext", "combined") and (statistics or config.score == "pretext"):
+        if last in ("", "one_class", "joint"):
+            faults.append(f"score = {config.score!r}: the last stage must be a pretext, whose loss is the score")
+    elif setting(config, "score_views") != "plain" and not statistics:
+        faults.append("score_views: only distances to statistics are averaged over views; it must be 'plain'")
+    if not statistics:
+        return faults
+    if config.score not in ("distance", "combined"):
+        faults.append(f"distance = {config.distance!r}: score = {config.score!r} does not use it; take 'distance'")
+    if not config.layers:
+        faults.append(f"distance = {config.distance!r}: layers must name layers")
+    if config.head != "mean":
+        faults.append(f"distance = {config.distance!r} is that of means over an image: head must be 'mean'")
+    return faults
+
+
 def _untrained_conflicts(config: ConfigDict) -> list[str]:
+    if config.score == "distance" and setting(config, "distance") != "centroid":
+        return _pooled_conflicts(config)
     if config.score not in UNTRAINED:
         words = " or ".join(map(repr, UNTRAINED))
         return [f"stages = (): score = {config.score!r} is trained; name its stages, or take score = {words}"]
@@ -175,7 +202,8 @@ def as_dict(config: ConfigDict) -> dict[str, Any]:
 
 
 def _without_neutral(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
+    plain = {name: _without_neutral(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return {name: value for name, value in plain.items() if name not in _NEUTRAL or value != _NEUTRAL[name]}
 
 
 def from_dict(values: dict[str, Any]) -> ConfigDict:

@@ -50,6 +50,9 @@ _NETWORK = {
         "resnet",
         "video_resnet",
         "flow",
+        "resnet8",
+        "resnet14",
+        "resnet20",
         "efficientnet_lite0",
         "efficientnet_lite1",
         "efficientnet_lite2",
@@ -77,9 +80,10 @@ _NETWORK = {
     ),
 }
 _METHOD = {
-    "stages": different("reconstruction", "one_class", "joint").means(
-        "the training stages in order; each has settings of its own under its name (section III); () with score = "
-        "'statistics' or 'motion', which train nothing"
+    "stages": different("reconstruction", "rotation", "transforms", "pasted", "one_class", "joint").means(
+        "the training stages in order; each has settings of its own under its name (section III): pretexts, then "
+        "'one_class'; 'joint' is reconstruction and distances at once. () where nothing is trained: with score = "
+        "'statistics' or 'motion', or with a distance to statistics of a pretrained encoder's features"
     ),
     "transfer": SWITCH.means("a stage starts from the encoder of the stage before it (section III)"),
     "boundary": named("soft", "hard").means("the one-class loss: 'soft' is Eq. 2, 'hard' Eq. 3"),
@@ -96,12 +100,22 @@ _METHOD = {
         "coordinates of centroids nearer to 0 than this are moved to it, by sign; 0 = off. Not in the paper, as "
         "published"
     ),
-    "score": choice("distance", "reconstruction", "combined", "statistics", "motion").means(
-        "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, or both (section V-D); or "
+    "score": choice("distance", "reconstruction", "pretext", "combined", "statistics", "motion").means(
+        "what the anomaly score is: the distances (Eq. 6), the error of reconstruction, the loss of another pretext, "
+        "or distances and loss (section V-D); or "
         "how far the features of each place are from those of normal images, or its movement from that of normal videos"
     ),
     "score_norm": choice("squared", "l2").means(
         "distances and radii in the score: 'squared' is Eq. 6, 'l2' un-squared, as published for MVTec AD"
+    ),
+    "distance": choice("centroid", "euclid", "whitened", "neighbours", "cosine").means(
+        "what a layer's distance is: to the centroid that training pulled towards (Eq. 6), or, from statistics of all "
+        "normal units: to their mean, the Mahalanobis distance, the mean distance to the five nearest, whitened or by "
+        "direction alone"
+    ),
+    "score_views": choice("plain", "turned", "turned_and_mirrored").means(
+        "how an image is looked at for distances to statistics: as it is; turned by each right angle; that, and "
+        "mirrored too: the mean over the views counts. With score = 'pretext' or 'combined' the pretext says"
     ),
 }
 _TRAINING = {
@@ -131,6 +145,12 @@ LATER: dict[str, Any] = {
     "depth": 0,
     "one_camera": True,
     "score_stride": 1,
+    "optimizer": "adam",
+    "schedule": "steps",
+    "distance": "centroid",
+    "score_views": "plain",
+    "watched": 0,
+    "enlarged": 0,
     "least_region": 0,
     "tile": 0,
     "overlap": 0,
@@ -145,13 +165,33 @@ _HELD_OUT = {
     "split_seed": SEED.means("which images or videos are held out, and where anomalies are made up in them"),
     "alpha": BETWEEN_0_AND_1.means("how many of the good samples the threshold may flag", "share"),
 }
+_NORMALIZE = choice("symmetric", "lite", "imagenet").means(
+    "how grey levels become the network's input: -1 to 1, or as a pretrained encoder wants them"
+)
+_WEIGHTS_FILE = TEXT.means(
+    "a .pth, .safetensors or .npz file with the weights of a pretrained encoder; '' for those that are installed"
+)
 _CLASSES = {
     "normal_class": integer(0, 9).means(
         "the class that is normal, the others are anomalies (section IV-A); of synthetic images the seed"
     ),
-    "scaling": choice("published", "data").means(
+    "scaling": choice("published", "data", "none").means(
         "CIFAR-10: values are scaled to [0, 1] (section IV-A) by the extremes that the published program has for the "
-        "class, or by those of the training images"
+        "class, or by those of the training images; 'none': no contrast normalization, values from -1 to 1"
+    ),
+}
+_CIFAR10 = {
+    **_CLASSES,
+    "normalize": _NORMALIZE,
+    "weights": _WEIGHTS_FILE,
+    "watched": integer(0).means(
+        "how many training images are not trained on, but watched: the learning curve is told on them, and what "
+        "distances to statistics usually are",
+        "images",
+    ),
+    "enlarged": integer_or_0(8).means(
+        "side that images are enlarged to before the network sees them, for pretrained encoders; 0 = as they are",
+        "pixels",
     ),
 }
 _PICTURES = {
@@ -189,12 +229,8 @@ _MAPS = {
     "overlays": integer(0).means("how many test images are drawn with their map, the most anomalous first", "images"),
 }
 _PRETRAINED = {
-    "normalize": choice("symmetric", "lite", "imagenet").means(
-        "how grey levels become the network's input: -1 to 1, or as a pretrained encoder wants them"
-    ),
-    "weights": TEXT.means(
-        "a .pth, .safetensors or .npz file with the weights of a pretrained encoder; '' for those that are installed"
-    ),
+    "normalize": _NORMALIZE,
+    "weights": _WEIGHTS_FILE,
     "fine_layers": integers(0).means("score = 'statistics': the layers that are compared in cells half as large"),
     "cell": integer(1).means("score = 'statistics': side of the cells that all layers are compared in", "pixels"),
     "tile": integer(0).means(
@@ -253,7 +289,7 @@ _CATEGORIES = named(
 )
 _LAYOUTS = choice("auto", "shanghaitech", "ucsd", "folder")
 DATA_FIELDS: dict[str, dict[str, Field]] = {  # data sets, modules of mocca_jax.data, and the fields that only they have
-    "cifar10": _CLASSES,
+    "cifar10": _CIFAR10,
     "digits": _CLASSES,
     "synthetic": _CLASSES,
     "folder": _IMAGES,
@@ -272,7 +308,11 @@ STAGE_FIELDS: dict[str, Field] = _in(
     "stage",
     {
         "epochs": integer(0).means("how long the stage trains; 0 = not at all", "epochs"),
-        "learning_rate": POSITIVE.means("Adam's rate at the start (section IV-D)"),
+        "learning_rate": POSITIVE.means("the rate at the start (section IV-D), or the highest of a cycle"),
+        "optimizer": choice("adam", "sgd").means("'adam' (section IV-D), or 'sgd' with Nesterov's momentum of 0.9"),
+        "schedule": choice("steps", "one_cycle").means(
+            "the learning rate falls at milestones, or rises for a fifth of the stage and falls along a cosine"
+        ),
         "milestones": integers(1).means("when the rate is divided by ten; () = never", "epochs"),
         "weight_decay": NOT_NEGATIVE.means("lambda of Eq. 4, added to the gradient"),
         "batch_norm": choice("train", "eval").means(

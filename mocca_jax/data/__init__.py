@@ -79,8 +79,9 @@ class Dataset:
     `heldout`: normal images that nothing is trained on, for threshold and p-values. For choosing settings, `defects`:
     the same with made-up defects; they are to be told from `changed`, the good ones as another day would show them
     (None: from `heldout`). `centred`: the units that centroids are means of (None: those of
-    `train`, each once). `test` is None where there are no test images. `aggregate` names the
-    function in `scores.AGGREGATES` that turns the scores of units into those of samples.
+    `train`, each once). `watched`: normal units that are not trained on, for the learning curve and for what distances
+    to statistics usually are; nothing is decided by them. `test` is None where there are no test images. `aggregate`
+    names the function in `scores.AGGREGATES` that turns the scores of units into those of samples.
     `paper_auc` is the paper's figure per boundary. `files`: what the data set is made of, by name the digest of each
     file's content; empty where it is made up. `unused`: files that lie there and are not used, as lines of text.
     `videos`: how many normal ones are held out, or left out in turn; parts of one are not counted.
@@ -98,6 +99,7 @@ class Dataset:
     defects: Split | None = None
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     centred: Split | None = None
+    watched: Split | None = None
     files: dict[str, str] = field(default_factory=dict)
     unused: str = ""
     videos: int = 0

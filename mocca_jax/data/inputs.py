@@ -131,6 +131,12 @@ class Inputs:
         return self.normalize == "cells"
 
     @property
+    def enlarges(self) -> bool:
+        """Whether the network sees whole images at other sides than they are prepared at."""
+        whole = self.fit in ("crop", "stretch") and not self.patch and not self.has_frames
+        return whole and self.size != self.shape[:2]
+
+    @property
     def has_frames(self) -> bool:
         """Whether what is judged are the frames of videos."""
         return self.of_movement or bool(self.clip_length)
@@ -141,8 +147,9 @@ class Inputs:
         return self.shape[0] if len(self.shape) == 4 else 0
 
     def preprocess(self, raw: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Raw units `[B, ...]` in 0..255 -> floats `[B, *shape]`."""
-        return NORMALIZE[self.normalize](raw, self)
+        """Raw units `[B, ...]` in 0..255 -> floats `[B, *shape]`; whole images smaller than `shape` are enlarged."""
+        seen = NORMALIZE[self.normalize](raw, self)
+        return jax.image.resize(seen, (seen.shape[0], *self.shape), "bilinear") if self.enlarges else seen
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """A picture of any size -> `[rows, columns, channels]` uint8; where flow is looked at, one channel.

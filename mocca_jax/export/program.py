@@ -9,7 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from mocca_jax.data import views
-from mocca_jax.scoring import evaluate, maps, placed
+from mocca_jax.method import pooled
+from mocca_jax.scoring import evaluate, maps, placed, pooling
 
 Program = Callable[[Any, jax.Array], dict[str, jax.Array]]
 
@@ -70,7 +71,8 @@ def _samples(parts: dict[str, jax.Array], detector) -> dict[str, jax.Array]:
         )
     else:
         names = {"reconstruction": evaluate.RECONSTRUCTION, placed.SCORE: placed.SCORE}
-        score = parts[names.get(detector.config.score, evaluate.ONE_CLASS)]
+        name = pooled.SCORE if pooling.is_used(detector.config) else names.get(detector.config.score)
+        score = parts[name or evaluate.ONE_CLASS]
     return {"score": score, **parts}
 
 

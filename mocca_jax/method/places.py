@@ -186,18 +186,22 @@ def distances(
         own: `[N]`, with `base`: the number of the normal picture that each was made from.
         base: `[N, P, D]`: that picture's own features. Its part in the statistics is taken out.
     """
+    return {"place": mahalanobis(found, x, base), "near": _nearest(found, x, grid, own)}
+
+
+def mahalanobis(found: Statistics, x: jax.Array, base: jax.Array | None = None) -> jax.Array:
+    """The distance `[N, P]` of `x [N, P, D]` to the mean of each place; `base`: as for `distances`."""
     white = _whitened(found, x)
-    if own is None:
-        place = jnp.square(white).sum(-1)
-    else:
+    square = jnp.square(white).sum(-1)
+    if base is not None:
         # The mean without the picture is mean - b / (n - 1), the covariance is less by weight * b b'.
         without = _whitened(found, base)
         white = white + without / jnp.maximum(found.count - 1, 1)
         both, alone = (white * without).sum(-1), jnp.square(without).sum(-1)
         weight = found.weight[:, None]
         left = jnp.maximum(1 - weight * alone, LEAST)
-        place = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
-    return {"place": jnp.sqrt(place).T, "near": _nearest(found, x, grid, own)}
+        square = jnp.square(white).sum(-1) + weight * jnp.square(both) / left
+    return jnp.sqrt(square).T
 
 
 def _whitened(found: Statistics, x: jax.Array) -> jax.Array:

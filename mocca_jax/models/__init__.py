@@ -22,6 +22,7 @@ from mocca_jax.models import (
     modes,
     pretrained,
     resnet,
+    thin_resnet,
     video_resnet,
     vit,
 )
@@ -31,6 +32,7 @@ ENCODERS: dict[str, ModuleType | pretrained.Network] = {
     "resnet": resnet,
     "video_resnet": video_resnet,
     flow.NAME: flow,
+    **thin_resnet.NETWORKS,
     **efficientnet.NETWORKS,
     **imagenet_resnet.NETWORKS,
     **vit.NETWORKS,
@@ -38,7 +40,7 @@ ENCODERS: dict[str, ModuleType | pretrained.Network] = {
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that undoes it."""
+    """An encoder and the decoder that undoes it, or what answers another pretext's question from its code."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -46,7 +48,7 @@ class AutoEncoder(nn.Module):
     rematerialised: bool = False  # blocks are computed again for the gradient
 
     def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Image `[B, ...]`, mask `[B]` -> reconstruction of the image's shape."""
+        """Image `[B, ...]`, mask `[B]` -> reconstruction of the image's shape, or answers `[B, outputs]`."""
         with modes.computed(self.dtype, self.rematerialised):
             return self.decoder(self.encoder(image, mask, train), mask, train)
 
@@ -69,15 +71,20 @@ def network(config) -> ModuleType | pretrained.Network:
     return lookup(ENCODERS, config.encoder, "encoder")
 
 
-def build(config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: str | None = None) -> AutoEncoder:
+def build(
+    config, image_shape: tuple[int, ...], layers: tuple[int, ...], head: str | None = None, outputs: int = 0
+) -> AutoEncoder:
     """The auto-encoder that a config describes, emitting features at `layers`; `head` replaces the config's.
+
+    With `outputs`, so many numbers are made of the code in place of a picture.
 
     Raises:
         ValueError: a name is not in its table, or the sizes do not fit the network.
     """
     rewritten = use_rewrites(config.formulation)
     made = heads.make(head or config.head, config)
-    parts = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
+    encoder, decoder = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
+    parts = encoder, heads.Answers(outputs) if outputs else decoder
     return AutoEncoder(*parts, setting(config, "compute_dtype"), setting(config, "rematerialisation"))
 
 

@@ -130,6 +130,17 @@ class Places(nn.Module):
         return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
+class Answers(nn.Module):
+    """What answers a pretext's question: a linear layer on the code, called in the decoder's place."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, code: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """The code `[B, D]` -> `[B, outputs]`."""
+        return blocks.Dense(self.outputs, name="linear")(code)
+
+
 class Activation(nn.Module):
     """The activation itself, `[B, H, W, C]` or `[B, D]`: for anomaly maps, not for training."""
 

@@ -21,7 +21,7 @@ from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import motion, normal_features, places
+from mocca_jax.method import motion, normal_features, places, pooled
 from mocca_jax.outputs import results
 from mocca_jax.scoring import causes, placed
 from mocca_jax.training import parallel
@@ -244,12 +244,15 @@ def _state(tree: dict[str, Any]) -> TrainState:
     )
 
 
-def _as_tree(statistics: placed.Placed | motion.Motion | None) -> dict[str, Any]:
+def _as_tree(statistics: placed.Placed | motion.Motion | pooled.Pooled | None) -> dict[str, Any]:
     """The statistics as nested dicts of arrays."""
     if statistics is None:
         return {}
     if isinstance(statistics, motion.Motion):
         return {"movement": {name: vars(layer) for name, layer in statistics.layers.items()}}
+    if isinstance(statistics, pooled.Pooled):
+        layers = {name: _without_nothing(vars(found)) | _packed(found) for name, found in statistics.layers.items()}
+        return {"pooled": {"layers": layers, "usual": statistics.usual}}
     grids = {
         grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS} | _packed(found)
         for grid, found in statistics.grids.items()
@@ -272,9 +275,17 @@ def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
     return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
 
 
-def _statistics(tree: dict[str, Any]) -> placed.Placed | motion.Motion:
+def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _statistics(tree: dict[str, Any]) -> placed.Placed | motion.Motion | pooled.Pooled:
     if "movement" in tree:
         return motion.Motion({name: motion.Layer(**layer) for name, layer in tree["movement"].items()})
+    if "pooled" in tree:
+        layers = tree["pooled"].get("layers", {})
+        made = {name: places.Statistics(**(found | _unpacked(found))) for name, found in layers.items()}
+        return pooled.Pooled(made, tree["pooled"]["usual"])
     return _placed(tree)
 
 

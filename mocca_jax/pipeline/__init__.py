@@ -6,6 +6,7 @@ again if it had ended. `stages.py` trains, `finish.py` evaluates and writes.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mocca_jax.models import heads
 from mocca_jax.outputs import bundle, folders
 from mocca_jax.pipeline.finish import Ended, finish
 from mocca_jax.pipeline.stages import CHECKPOINTS, Training
-from mocca_jax.scoring import evaluate, fitting, fitting_motion, fitting_tiled, maps, moving, placed, tiled
+from mocca_jax.scoring import evaluate, fitting, fitting_motion, fitting_tiled, maps, moving, placed, pooling, tiled
 from mocca_jax.training import final, interrupts, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.parts import Parts
@@ -70,7 +71,7 @@ def run(
         models.network(config)
         heads.make(config.head, config)
         maps.check(config)
-        models.check_decoder(config, any(stage.decodes for stage in stages))
+        models.check_decoder(config, any(stage.decodes and not stage.pretext.outputs for stage in stages))
         models.check_normalize(config)
         dataset = load(config)
         evaluate.built(config, dataset.inputs.shape)
@@ -91,6 +92,8 @@ def run(
             trained = training.all(stages)
             if not keep_checkpoints:
                 final.save(folder, trained, mesh)
+        if pooling.is_used(config):
+            trained = replace(trained, state=pooling.fit(trained.state, dataset, config, mesh, stop))
         result = finish(Ended(config, workdir, dataset, trained, mesh, budget))
         if not keep_checkpoints and parallel.is_first_host():
             final.tidy(folder, config.stages)
@@ -110,6 +113,10 @@ def _check_finished(config, workdir: Path) -> None:
 def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopRequest) -> Ended:
     """A run that trains nothing: statistics of the normal pictures or frames."""
     began, mesh, ready = time.monotonic(), parallel.make_mesh(), Parts()
+    if pooling.is_used(config):
+        state = pooling.fit(_pretrained(config)[0], dataset, config, mesh, stop)
+        trained = final.trained(state, {"statistics": time.monotonic() - began}, None)
+        return Ended(config, workdir, dataset, trained, mesh, memory.Budget(config))
     if moving.is_used(config):
         fitted = _of_movement(config, dataset, mesh, stop, ready)
     else:
@@ -125,12 +132,17 @@ def _of_movement(config, dataset: data.Dataset, mesh: Any, stop: interrupts.Stop
 
 
 def _of_pictures(config, dataset: data.Dataset, mesh: Any, stop: interrupts.StopRequest, ready: Parts) -> Any:
-    loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
-    logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
-    state = train.untrained_state(loaded.variables, jax.random.key(config.seed))
+    state, record = _pretrained(config)
     model = placed.network(config, dataset.inputs.shape)
     fit = fitting_tiled.fit if tiled.is_used(config) else fitting.fit
-    return fit(model, state, dataset, config, mesh, loaded.record.as_dict(), stop, ready)
+    return fit(model, state, dataset, config, mesh, record.as_dict(), stop, ready)
+
+
+def _pretrained(config) -> tuple[train.TrainState, Any]:
+    """The state of a network whose weights come from elsewhere, and where from."""
+    loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
+    logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
+    return train.untrained_state(loaded.variables, jax.random.key(config.seed)), loaded.record
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

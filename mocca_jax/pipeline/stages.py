@@ -109,7 +109,8 @@ class Training:
     def model(self, stage: Stage) -> models.AutoEncoder:
         """The network that a stage trains."""
         layers = tuple(self.config.layers) if stage.has_centroids else ()
-        return models.build(self.config, self.dataset.inputs.shape, layers)
+        outputs = stage.pretext.outputs if stage.decodes else 0
+        return models.build(self.config, self.dataset.inputs.shape, layers, outputs=outputs)
 
     def centroids(self, model: models.AutoEncoder, state: train.TrainState) -> dict[str, jax.Array]:
         """Of every layer, `{name: [D]}`: the mean over the training units (section III)."""

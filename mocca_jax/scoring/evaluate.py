@@ -8,9 +8,9 @@ import numpy as np
 
 from mocca_jax import console, models
 from mocca_jax.data import Split, batching
-from mocca_jax.method import frames, losses, metrics, motion, scores
+from mocca_jax.method import frames, metrics, motion, pooled, scores
 from mocca_jax.models import AutoEncoder, lookup
-from mocca_jax.scoring import moving, placed, shared
+from mocca_jax.scoring import moving, placed, pooling, shared
 from mocca_jax.scoring.regions import Region
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.stages import Stage
@@ -84,6 +84,8 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
     Each layer's term of Eq. 6 and their mean, `one_class`, where the stage has centroids; the `reconstruction` error
     where it decodes.
     """
+    if isinstance(state.statistics, pooled.Pooled):
+        return pooling.unit_scores(model, stage, config, state, image, mask)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
     if isinstance(state.statistics, motion.Motion):
@@ -95,7 +97,7 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
         found = distances(features_of(sown), state.centroids)
         parts = scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm)
         parts[ONE_CLASS] = scores.combine(parts)
-    return parts | ({RECONSTRUCTION: losses.reconstruction_error(made, image)} if stage.decodes else {})
+    return parts | ({RECONSTRUCTION: stage.pretext.loss(made, image)} if stage.decodes else {})
 
 
 def seen(state: TrainState, raw: jax.Array) -> jax.Array:
@@ -106,7 +108,7 @@ def seen(state: TrainState, raw: jax.Array) -> jax.Array:
 
 def built(config, shape: tuple[int, ...]) -> AutoEncoder:
     """The network that a finished run scores with."""
-    for statistics in (placed, moving):
+    for statistics in (placed, moving, pooling):
         if statistics.is_used(config):
             return statistics.network(config, shape)
     return models.build(config, shape, tuple(config.layers) if stages.last(config).has_centroids else ())
@@ -185,8 +187,9 @@ def of_samples(units: dict[str, np.ndarray], aggregate: str, where, config) -> S
         return Scores(np.max([parts[name] for name in parts if name != motion.SLOW], axis=0), parts)
     to_samples = lookup(scores.AGGREGATES, aggregate, "aggregate")
     samples = {name: to_samples(np.asarray(values), where) for name, values in units.items()}
-    if placed.is_used(config):
-        return Scores(samples.pop(placed.SCORE), samples)
+    for statistics, name in ((placed, placed.SCORE), (pooling, pooled.SCORE)):
+        if statistics.is_used(config):
+            return Scores(samples.pop(name), samples)
     combined = samples[RECONSTRUCTION if config.score == RECONSTRUCTION else ONE_CLASS]
     if RECONSTRUCTION not in samples:
         samples.pop(ONE_CLASS)

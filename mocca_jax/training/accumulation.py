@@ -23,12 +23,12 @@ def join(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *xs: jnp.stack(xs, 1).reshape(-1, *xs[0].shape[1:]), *trees)
 
 
-def gradients(gradient: Callable, params: Any, image: jax.Array, mask: jax.Array, key: jax.Array, parts: int):
+def gradients(gradient: Callable, params: Any, given: Any, mask: jax.Array, key: jax.Array, parts: int):
     """The sum of the parts' gradients, and of each what else it gave.
 
     Args:
-        gradient: `(params, image, mask, key) -> (aux, gradients)`, where gradients are parts of a sum over units.
-        image, mask: the whole batch; `parts` divides it.
+        gradient: `(params, given, mask, key) -> (aux, gradients)`, where gradients are parts of a sum over units.
+        given, mask: arrays `[B, ...]` of the whole batch; `parts` divides B.
         key: the first part gets it, the others keys made of it.
 
     Returns:
@@ -39,7 +39,7 @@ def gradients(gradient: Callable, params: Any, image: jax.Array, mask: jax.Array
     """
     total, found = None, []
     for part in range(parts):
-        chosen = take((image, mask), part, parts)
+        chosen = take((given, mask), part, parts)
         if total is not None:
             chosen = after(total, chosen)
         aux, grads = gradient(params, *chosen, jax.random.fold_in(key, part) if part else key)

@@ -1,8 +1,8 @@
 """Training stages and the loss terms they add up.
 
 A term is a function `(outputs, image, state, config) -> [B]`. `outputs` holds what the forward pass made:
-`reconstruction` (where the stage decodes) and `distances {layer: [B]}` (where it has centroids). A stage that
-trains on several terms names them all; a new way to pre-train an encoder is a new term and a new stage.
+`pretext [B]`, the loss of the stage's pretext (where it has one), and `distances {layer: [B]}` (where it has
+centroids). A stage that trains on several terms names them all. Every pretext is a term and a stage of its name.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,14 @@ import jax
 
 from mocca_jax.method import losses
 from mocca_jax.models import lookup
+from mocca_jax.training.pretexts import PRETEXTS, Pretext
 
 Term = Callable[..., jax.Array]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`terms` of the loss; `decodes`: runs the decoder too; `has_centroids`: uses the layers' features.
+    """`terms` of the loss; `decodes`: runs the decoder, or the pretext's head, too; `has_centroids`: uses features.
 
     A term's weight is the config's `<term>_weight`, or 1.
     """
@@ -29,14 +30,19 @@ class Stage:
     has_centroids: bool
 
     @property
+    def pretext(self) -> Pretext:
+        """The pretext among its terms; where there is none, the one that changes nothing."""
+        return PRETEXTS[next((name for name in self.terms if name in PRETEXTS), "reconstruction")]
+
+    @property
     def method(self) -> str:
         """The model's method that this stage calls."""
         return "__call__" if self.decodes else "encode"
 
 
-def reconstruction(outputs: dict, image: jax.Array, state, config) -> jax.Array:
-    """Summed squared error per image."""
-    return losses.reconstruction_error(outputs["reconstruction"], image)
+def pretext(outputs: dict, image: jax.Array, state, config) -> jax.Array:
+    """The loss of the stage's pretext, the mean over a picture's views."""
+    return outputs["pretext"]
 
 
 def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
@@ -50,11 +56,11 @@ def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
     return value * len(state.radii) if config.layer_reduction == "sum" else value
 
 
-TERMS: dict[str, Term] = {"reconstruction": reconstruction, "one_class": one_class}
+TERMS: dict[str, Term] = {**dict.fromkeys(PRETEXTS, pretext), "one_class": one_class}
 
 UNTRAINED = Stage("untrained", (), decodes=False, has_centroids=False)  # the stage of a run that trains nothing
 STAGES = {
-    "reconstruction": Stage("reconstruction", ("reconstruction",), decodes=True, has_centroids=False),
+    **{name: Stage(name, (name,), decodes=True, has_centroids=False) for name in PRETEXTS},
     "one_class": Stage("one_class", ("one_class",), decodes=False, has_centroids=True),
     "joint": Stage("joint", ("one_class", "reconstruction"), decodes=True, has_centroids=True),
 }

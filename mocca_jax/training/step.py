@@ -15,7 +15,7 @@ import optax
 
 from mocca_jax.config import setting
 from mocca_jax.method import hypersphere
-from mocca_jax.models import AutoEncoder, layer_name
+from mocca_jax.models import AutoEncoder, layer_name, lookup
 from mocca_jax.training import accumulation, parallel
 from mocca_jax.training.stages import TERMS, Stage
 
@@ -42,20 +42,31 @@ class TrainState:
     statistics: Any = None
 
 
-def make_optimizer(stage_config, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam with the decay added to the gradient (the L2 term of Eq. 4), rate x0.1 at each milestone.
+OPTIMIZERS = {
+    "adam": lambda: optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+    "sgd": lambda: optax.trace(decay=0.9, nesterov=True),
+}
+RISING = 0.2  # of the steps of a cycle
 
-    With milestone m, epochs 0 to m-1 use the old rate.
-    """
+
+def make_optimizer(stage_config, steps_per_epoch: int) -> optax.GradientTransformation:
+    """What the stage's settings name, with the decay added to the gradient (the L2 term of Eq. 4)."""
     return optax.chain(
         optax.add_decayed_weights(stage_config.weight_decay),
-        optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+        lookup(OPTIMIZERS, setting(stage_config, "optimizer"), "optimizer")(),
         optax.scale_by_learning_rate(learning_rate_schedule(stage_config, steps_per_epoch)),
     )
 
 
 def learning_rate_schedule(stage_config, steps_per_epoch: int) -> optax.Schedule:
-    """The rate at each step: x0.1 at each milestone, which counts epochs."""
+    """The rate at each step.
+
+    By steps: x0.1 at each milestone, which counts epochs: with milestone m, epochs 0 to m-1 use the old rate. In one
+    cycle (Smith and Topin 2019): up to the rate in the first fifth, then down to nearly nothing, along cosines.
+    """
+    if setting(stage_config, "schedule") == "one_cycle":
+        steps = max(1, stage_config.epochs * steps_per_epoch)
+        return optax.cosine_onecycle_schedule(steps, stage_config.learning_rate, RISING)
     drops = {epoch * steps_per_epoch: 0.1 for epoch in stage_config.milestones}
     return optax.piecewise_constant_schedule(stage_config.learning_rate, drops)
 
@@ -86,7 +97,8 @@ def make_step(
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
     """The training step `(state, raw image [B, ...], mask [B]) -> (state, metrics)`, compiled.
 
-    Metrics are scalars over the real units: `loss`, one per term; per layer `distance`, `radius` (the one this
+    Metrics are scalars over the real units: `loss`, one per term; `correct`, the share of a pretext's questions that
+    was answered correctly; per layer `distance`, `radius` (the one this
     step's loss used) and `variance` (of the features, mean over coordinates). With `accumulation`, which has to divide
     B, batch-norm in training and dropout are each part's own; all else is the whole batch's.
     """
@@ -96,20 +108,30 @@ def make_step(
     weights = {name: config.get(f"{name}_weight", 1.0) for name in stage.terms}
     parts = setting(config, "accumulation")
 
-    def objective(params, state, image, mask, dropout, units):
+    pretext = stage.pretext
+
+    def objective(params, state, given, mask, dropout, units):
+        (inputs, targets), image = given
+        count, views = inputs.shape[:2]
+        inputs, targets = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (inputs, targets))
         train = settings.batch_norm == "train"
         variables = {"params": params, "batch_stats": state.batch_stats}
         result, updated = model.apply(
-            *(variables, image, mask, train),
+            *(variables, inputs, jnp.repeat(mask, views), train),
             method=stage.method,
             mutable=["features", "batch_stats"],
             rngs={"dropout": dropout},
         )
         features = features_of(updated) if stage.has_centroids else {}
-        outputs = {"reconstruction": result if stage.decodes else None}
-        outputs["distances"] = distances(features, state.centroids)
+        outputs = {"distances": distances(features, state.centroids)}
+        answered = {}
+        if stage.decodes:
+            outputs["pretext"] = pretext.loss(result, targets).reshape(count, views).mean(1)
+            if pretext.correct:
+                answered["correct"] = pretext.correct(result, targets).reshape(count, views).mean(1)
         metrics = {n: _masked_sum(TERMS[n](outputs, image, state, config), mask) / units for n in stage.terms}
         loss = sum(weight * metrics[name] for name, weight in weights.items())
+        metrics |= {name: _masked_sum(values, mask) / units for name, values in answered.items()}
         aux = (updated.get("batch_stats", {}), outputs["distances"], features)
         return loss, (metrics, jax.lax.stop_gradient(aux))
 
@@ -117,10 +139,11 @@ def make_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
         image, units = preprocess(raw, key), mask.sum()
 
-        def gradient(params, image, mask, dropout):
-            return jax.value_and_grad(objective, has_aux=True)(params, state, image, mask, dropout, units)
+        def gradient(params, given, mask, dropout):
+            return jax.value_and_grad(objective, has_aux=True)(params, state, given, mask, dropout, units)
 
-        grads, found = accumulation.gradients(*(gradient, state.params, image, mask, jax.random.fold_in(key, 0), parts))
+        given = pretext.make(image, jax.random.fold_in(key, 1)), image
+        grads, found = accumulation.gradients(*(gradient, state.params, given, mask, jax.random.fold_in(key, 0), parts))
         loss, (metrics, (batch_stats, dist, features)) = found[0]
         if parts > 1:
             loss, metrics = jax.tree.map(lambda *shares: sum(shares), *((loss, shares) for loss, (shares, _) in found))

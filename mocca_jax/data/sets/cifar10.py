@@ -10,9 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mocca_jax.config import setting
 from mocca_jax.data import Dataset, Split, cache
 from mocca_jax.data.inputs import Inputs, contrast_normalize
 from mocca_jax.data.sets import cifar10_files
+from mocca_jax.errors import UserError
 
 SHAPE = (32, 32, 3)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,21 +44,60 @@ def load(config) -> Dataset:
         UserError: no usable copy; the message names the remedies.
     """
     normal = config.normal_class
-    folder = data_dir(config.data_dir)
-    source = cifar10_files.find_or_prepare(folder)
-    entry = f"cifar10-{cache.fingerprint(sorted(source.iterdir()))}"
-    arrays = cache.arrays(entry, lambda: cifar10_files.decode(source))
-    of_class = np.flatnonzero(arrays["train_label"] == normal)
-    train = np.ascontiguousarray(arrays["train_image"][of_class])
-    low, high = EXTREMES[normal] if config.scaling == "published" else measured_extremes(train)
-    test_labels = (np.asarray(arrays["test_label"]) != normal).astype(np.int32)
+    all_classes = arrays(config)
+    of_class = np.flatnonzero(all_classes["train_label"] == normal)
+    train = np.ascontiguousarray(all_classes["train_image"][of_class])
+    names = [f"train/{i:05d}" for i in of_class]
+    rest, watched = _parted(train, names, setting(config, "watched"))
+    test_labels = (np.asarray(all_classes["test_label"]) != normal).astype(np.int32)
     return Dataset(
-        train=Split(train, np.zeros(len(train), np.int32), [f"train/{i:05d}" for i in of_class]),
-        test=Split(arrays["test_image"], test_labels, [f"test/{i:05d}" for i in range(len(test_labels))]),
-        inputs=Inputs(SHAPE, "contrast", low=low, high=high),
+        train=rest,
+        watched=watched,
+        test=Split(all_classes["test_image"], test_labels, [f"test/{i:05d}" for i in range(len(test_labels))]),
+        inputs=inputs(config, train),
         description=f"CIFAR-10, normal class {normal} ({CLASSES[normal]})",
         paper_auc={"soft": f"{PAPER_SOFT[normal]:.3f}", "hard": f"{PAPER_HARD[normal]:.3f}"},
     )
+
+
+def arrays(config) -> dict[str, np.ndarray]:
+    """The images and labels of all classes: `train_image`, `train_label`, `test_image`, `test_label`.
+
+    Raises:
+        UserError: no usable copy; the message names the remedies.
+    """
+    source = cifar10_files.find_or_prepare(data_dir(config.data_dir))
+    entry = f"cifar10-{cache.fingerprint(sorted(source.iterdir()))}"
+    return cache.arrays(entry, lambda: cifar10_files.decode(source))
+
+
+def inputs(config, train: np.ndarray) -> Inputs:
+    """How an image becomes what the network sees, with the constants of the normal class's training images."""
+    enlarged = setting(config, "enlarged")
+    geometry = {"shape": (enlarged, enlarged, 3), "size": SHAPE[:2]} if enlarged else {"shape": SHAPE}
+    normalize = setting(config, "normalize")
+    if config.scaling == "none":
+        return Inputs(**geometry, normalize=normalize)
+    low, high = EXTREMES[config.normal_class] if config.scaling == "published" else measured_extremes(train)
+    return Inputs(**geometry, normalize="contrast", low=low, high=high)
+
+
+def _parted(images: np.ndarray, names: list[str], watched: int) -> tuple[Split, Split | None]:
+    """What is trained on, and as many images as are to be watched, evenly spread.
+
+    Raises:
+        UserError: hardly anything would be left to train on.
+    """
+    if 2 * watched > len(images):
+        raise UserError(f"watched = {watched}: of {len(images)} training images at most half can be watched")
+    chosen = np.zeros(len(images), bool)
+    chosen[np.linspace(0, len(images) - 1, watched).round().astype(int)] = True
+
+    def split(which: np.ndarray) -> Split:
+        kept = np.flatnonzero(which)
+        return Split(images[kept], np.zeros(len(kept), np.int32), [names[i] for i in kept])
+
+    return split(~chosen), split(chosen) if watched else None
 
 
 def data_dir(configured: str) -> Path:

@@ -1,0 +1,186 @@
+"""Command: what pretext, layers, distance, views and pulling bring on CIFAR-10; run it again to go on.
+
+python -m experiments.pretexts --trainings=rotation --classes=0,1,2,3,4,5,6,7,8,9 --seeds=0
+
+Each training of `TRAININGS` is done once for a class and a seed, and its encoder scored in all ways of `scorings`. A
+row of experiments/results/pretexts.jsonl is one of them, whole or absent. Beside the AUC on the test set a row has that
+on the watched training images against training images of the other classes: settings are chosen by that, on classes
+`CHOSEN_ON`, and never by the test set. Started twice at once, on a core each, it shares the work.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from experiments import rows, sweep
+from mocca_jax import config as configs
+from mocca_jax import data
+from mocca_jax.configs import cifar10
+from mocca_jax.data import cache
+from mocca_jax.data.sets import cifar10 as images_of
+from mocca_jax.method import metrics, pooled
+from mocca_jax.outputs import folders, results
+from mocca_jax.pipeline.stages import Training
+from mocca_jax.scoring import pooling
+from mocca_jax.training import interrupts, memory, parallel
+from mocca_jax.training.stages import STAGES
+
+RESULTS = sweep.RESULTS / "pretexts.jsonl"
+LAYERS = (1, 2, 3)
+LAYER_SETS = ((1,), (2,), (3,), (2, 3), (1, 2, 3))
+OTHERS = 200  # training images of each other class, for the choice
+CHOSEN_ON = (3, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trainings", default="rotation", help=", ".join(TRAININGS))
+    parser.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--runs", type=Path, default=Path("runs/pretexts"))
+    parser.add_argument("--rows", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    logging.set_verbosity(logging.WARNING)
+    parallel.configure(0, str(cache.root() / "xla"))
+    for training in options.trainings.split(","):
+        for seed in map(int, options.seeds.split(",")):
+            for normal in map(int, options.classes.split(",")):
+                config = config_of(training, normal, seed)
+                known = {row["config_hash"] for row in rows.read(options.rows)}
+                with sweep.claimed(options.runs / f"{configs.digest(config)}.lock") as free:
+                    if free and configs.digest(config) not in known:
+                        row = run(config, options.runs / configs.digest(config))
+                        labels = {"training": training, "class": images_of.CLASSES[normal], "seed": seed}
+                        rows.append(options.rows, labels | row)
+                        best = row["aucs"][preset_scoring(config)]
+                        print(labels, round(row["cpu_minutes"], 1), "CPU minutes", best, flush=True)
+
+
+def config_of(training: str, normal: int, seed: int) -> ConfigDict:
+    """The preset's, changed as the training says."""
+    config = cifar10.get_config("rotation")
+    config.normal_class, config.seed, config.layers = normal, seed, LAYERS
+    TRAININGS[training](config)
+    return config
+
+
+def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Trains, or goes on; then the AUC of every way to score, `{name: {"validation": ..., "test": ...}}`."""
+    began, worked = time.monotonic(), time.process_time()
+    dataset = data.load(config)
+    stages = [STAGES[name] for name in config.stages]
+    with folders.claim(config, workdir, dataset.files), interrupts.stop_request() as stop:
+        training = Training(config, workdir, dataset, stop, lambda: None, memory.Budget(config))
+        trained = training.all(stages)
+        spent = {"minutes": sum(trained.seconds.values()) / 60, "cpu_minutes": (time.process_time() - worked) / 60}
+        look = pooling.looking(trained.state, dataset, config, parallel.make_mesh(), stop)
+        sets = {"train": dataset.train.images, "watched": dataset.watched.images}
+        sets |= {"others": others(config), "test": dataset.test.images}
+        seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
+    return {
+        "aucs": scorings(seen, dataset.test.labels),
+        **spent,
+        "wall_seconds": time.monotonic() - began,
+        "epochs": {name: config[name].epochs for name in config.stages},
+        "config_hash": configs.digest(config),
+        "config": configs.as_dict(config),
+        **results.circumstances(),
+    }
+
+
+def others(config: ConfigDict) -> np.ndarray:
+    """Training images of the classes that are not normal, evenly spread."""
+    arrays = images_of.arrays(config)
+    of_class = [np.flatnonzero(arrays["train_label"] == label) for label in range(10) if label != config.normal_class]
+    chosen = [rows[np.linspace(0, len(rows) - 1, OTHERS).round().astype(int)] for rows in of_class]
+    return arrays["train_image"][np.sort(np.concatenate(chosen))]
+
+
+def scorings(seen: dict[str, pooling.Seen], labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """The AUC of every way to score, by name, of what the network made of each set of images."""
+    losses = {name: loss for name, (_, loss) in seen.items()}
+    asks = losses["test"] is not None
+    found = {"pretext": measured({name: {} for name in seen}, losses, (pooling.PRETEXT,), labels)} if asks else {}
+    for distance in pooled.DISTANCES:
+        for views in (None, 1):
+            parts = distances(seen, distance, views)
+            for layers in LAYER_SETS if views is None else ((3,), (2, 3)):
+                chosen = {name: {f"layer{n}": of[f"layer{n}"] for n in layers} for name, of in parts.items()}
+                name = f"{distance} {'+'.join(map(str, layers))}{', one view' if views else ''}"
+                found[name] = measured(chosen, losses, (pooling.DISTANCE,), labels)
+                if asks and views is None:
+                    both = (pooling.DISTANCE, pooling.PRETEXT)
+                    found[f"{name}, pretext"] = measured(chosen, losses, both, labels)
+    return found
+
+
+def distances(seen: dict[str, pooling.Seen], distance: str, views: int | None) -> dict[str, dict[str, np.ndarray]]:
+    """By set of images and layer, in the first views alone or in all."""
+    cut = {name: {layer: x[:, :views] for layer, x in features.items()} for name, (features, _) in seen.items()}
+    layers = {name: pooled.fit(x, distance) for name, x in cut["train"].items()}
+    return {name: pooling.of_parts(distance, layers, of) for name, of in cut.items() if name != "train"}
+
+
+def measured(
+    parts: dict[str, dict[str, np.ndarray]], losses: dict[str, Any], terms: tuple[str, ...], labels: np.ndarray
+) -> dict[str, float]:
+    """The AUCs of one way to score: of distances by set and layer, and losses by set."""
+    known = pooled.Pooled(dict.fromkeys(parts["watched"]), pooling.usual(parts["watched"], losses["watched"]))
+
+    def scores(name: str) -> np.ndarray:
+        loss = {} if losses[name] is None else {pooling.PRETEXT: losses[name]}
+        return np.asarray(pooled.unit_scores(known, parts[name] | loss, terms)[pooled.SCORE])
+
+    return {
+        "validation": metrics.auc_between(scores("watched"), scores("others")),
+        "test": metrics.evaluate(labels, scores("test"))["auc"],
+    }
+
+
+def preset_scoring(config: ConfigDict) -> str:
+    """How the preset scores."""
+    return "cosine 2+3, pretext" if pooling.PRETEXT in pooling.terms(config) else "cosine 2+3"
+
+
+def _same(config: ConfigDict) -> None:
+    """The preset's own."""
+
+
+def _pretext(name: str, score: str = "combined"):
+    def change(config: ConfigDict) -> None:
+        config[name] = ConfigDict(config.rotation.to_dict())
+        config.stages, config.score = (name,), score
+
+    return change
+
+
+def _then_pulled(boundary: str):
+    def change(config: ConfigDict) -> None:
+        config.stages, config.score, config.score_views = ("rotation", "one_class"), "distance", "turned"
+        config.boundary = boundary
+
+    return change
+
+
+def _with(**fields):
+    return lambda config: config.update(fields)
+
+
+TRAININGS = {
+    "rotation": _same,
+    "transforms": _pretext("transforms"),
+    "reconstruction": _pretext("reconstruction", "distance"),
+    "rotation, then soft": _then_pulled("soft"),
+    "rotation, then hard": _then_pulled("hard"),
+    "rotation, wider": _with(code_size=192),
+    "rotation, deeper": _with(encoder="resnet14"),
+}
+
+
+if __name__ == "__main__":
+    main()
