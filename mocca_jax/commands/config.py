@@ -84,7 +84,10 @@ def grouped(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
     stages = [name for name in config if isinstance(config[name], ConfigDict)]
     for stage in sorted(stages, key=lambda name: [*config.stages, *stages].index(name)):
         unused = "" if stage in config.stages else ", not in stages"
-        yield f"stage {stage}{unused}", {f"{stage}.{name}": config[stage][name] for name in STAGE_FIELDS}
+        yield (
+            f"stage {stage}{unused}",
+            {f"{stage}.{name}": config[stage][name] for name in STAGE_FIELDS if name in config[stage]},
+        )
 
 
 def _field(name: str, value: Any, field: Field) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mocca_jax.config.fields import DATA_FIELDS, FIELDS, LATER, STAGE_FIELDS, Field
+from mocca_jax.config.data_fields import DATA_FIELDS
+from mocca_jax.config.fields import FIELDS, LATER, STAGE_FIELDS
 from mocca_jax.config.nearest import meant, near, suggestion
+from mocca_jax.config.rules import Field
 from mocca_jax.errors import UserError
 
 __all__ = [

@@ -110,6 +110,11 @@ def _quoted(names: tuple[str, ...]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
+def in_group(group: str, fields: dict[str, Field]) -> dict[str, Field]:
+    """The fields, shown in this group."""
+    return {name: field._replace(group=group) for name, field in fields.items()}
+
+
 INTERVAL = Field(_is_interval, "two numbers, the smaller first")
 SWITCH = Field(lambda v: isinstance(v, bool), "True or False")
 TEXT = Field(lambda v: isinstance(v, str), "a text")

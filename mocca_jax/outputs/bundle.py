@@ -21,9 +21,9 @@ from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import motion, normal_features, places, pooled
-from mocca_jax.outputs import results
-from mocca_jax.scoring import causes, placed
+from mocca_jax.method import normal_features
+from mocca_jax.outputs import results, trees
+from mocca_jax.scoring import causes
 from mocca_jax.training import parallel
 from mocca_jax.training.checkpoint import describe
 from mocca_jax.training.step import TrainState
@@ -166,7 +166,7 @@ def contents(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "batch_stats": state.batch_stats,
         "centroids": state.centroids,
         "radii": state.radii,
-        "statistics": _as_tree(state.statistics),
+        "statistics": trees.as_tree(state.statistics),
         "maps": {name: vars(normal) for name, normal in content.map_statistics.items()},
     }
     tree |= {name: array for name in ARRAYS if (array := getattr(content, name)) is not None}
@@ -240,63 +240,8 @@ def _state(tree: dict[str, Any]) -> TrainState:
         centroids=tree.get("centroids", {}),
         radii=tree.get("radii", {}),
         rng=jax.random.key_data(jax.random.key(0)),
-        statistics=_statistics(tree["statistics"]) if "statistics" in tree else None,
+        statistics=trees.of_tree(tree["statistics"]) if "statistics" in tree else None,
     )
-
-
-def _as_tree(statistics: placed.Placed | motion.Motion | pooled.Pooled | None) -> dict[str, Any]:
-    """The statistics as nested dicts of arrays."""
-    if statistics is None:
-        return {}
-    if isinstance(statistics, motion.Motion):
-        return {"movement": {name: vars(layer) for name, layer in statistics.layers.items()}}
-    if isinstance(statistics, pooled.Pooled):
-        layers = {name: _without_nothing(vars(found)) | _packed(found) for name, found in statistics.layers.items()}
-        return {"pooled": {"layers": layers, "usual": statistics.usual}}
-    grids = {
-        grid: vars(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS} | _packed(found)
-        for grid, found in statistics.grids.items()
-    }
-    return vars(statistics) | {"grids": grids}
-
-
-def _packed(found: places.Statistics) -> dict[str, np.ndarray]:
-    """The large arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
-    whitener = np.asarray(found.whitener)
-    rows, columns = np.triu_indices(whitener.shape[-1])
-    return {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
-
-
-def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
-    places_, size = tree["mean"].shape
-    whitener = np.zeros((places_, size, size), np.float32)
-    rows, columns = np.triu_indices(size)
-    whitener[:, rows, columns] = tree["whitener"]
-    return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
-
-
-def _without_nothing(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _statistics(tree: dict[str, Any]) -> placed.Placed | motion.Motion | pooled.Pooled:
-    if "movement" in tree:
-        return motion.Motion({name: motion.Layer(**layer) for name, layer in tree["movement"].items()})
-    if "pooled" in tree:
-        layers = tree["pooled"].get("layers", {})
-        made = {name: places.Statistics(**(found | _unpacked(found))) for name, found in layers.items()}
-        return pooled.Pooled(made, tree["pooled"]["usual"])
-    return _placed(tree)
-
-
-def _placed(tree: dict[str, Any]) -> placed.Placed:
-    grids = {
-        grid: places.Statistics(
-            **(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS} | _unpacked(found))
-        )
-        for grid, found in tree["grids"].items()
-    }
-    return placed.Placed(**(tree | {"grids": grids}))
 
 
 def _no_detector(run: Path) -> str:

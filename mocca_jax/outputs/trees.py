@@ -1,0 +1,55 @@
+"""Statistics as nested dicts of arrays, as model files hold them, and back."""
+
+from typing import Any
+
+import numpy as np
+
+from mocca_jax.method import motion, places, pooled
+from mocca_jax.scoring import placed
+
+Known = placed.Placed | motion.Motion | pooled.Pooled
+
+
+def as_tree(known: Known | None) -> dict[str, Any]:
+    """Of what a run knows of its normal pictures or videos; of nothing, empty."""
+    if known is None:
+        return {}
+    if isinstance(known, motion.Motion):
+        return {"movement": {name: vars(layer) for name, layer in known.layers.items()}}
+    if isinstance(known, pooled.Pooled):
+        return {"pooled": {"layers": {n: _packed(found) for n, found in known.layers.items()}, "usual": known.usual}}
+    grids = {
+        grid: _packed(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS}
+        for grid, found in known.grids.items()
+    }
+    return vars(known) | {"grids": grids}
+
+
+def of_tree(tree: dict[str, Any]) -> Known:
+    """The other way."""
+    if "movement" in tree:
+        return motion.Motion({name: motion.Layer(**layer) for name, layer in tree["movement"].items()})
+    if "pooled" in tree:
+        layers = tree["pooled"].get("layers", {})
+        return pooled.Pooled({name: _unpacked(found) for name, found in layers.items()}, tree["pooled"]["usual"])
+    grids = {
+        grid: _unpacked(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS})
+        for grid, found in tree["grids"].items()
+    }
+    return placed.Placed(**(tree | {"grids": grids}))
+
+
+def _packed(found: places.Statistics) -> dict[str, Any]:
+    """Arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
+    whitener = np.asarray(found.whitener)
+    rows, columns = np.triu_indices(whitener.shape[-1])
+    large = {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
+    return {name: value for name, value in vars(found).items() if value is not None} | large
+
+
+def _unpacked(tree: dict[str, Any]) -> places.Statistics:
+    count, size = tree["mean"].shape
+    whitener = np.zeros((count, size, size), np.float32)
+    rows, columns = np.triu_indices(size)
+    whitener[:, rows, columns] = tree["whitener"]
+    return places.Statistics(**(tree | {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}))
