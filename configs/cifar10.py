@@ -111,19 +111,32 @@ def _dcae(config: ConfigDict) -> None:
 
 
 def _rotation(config: ConfigDict) -> None:
-    """Not the paper's: a residual network learns which of four ways an image is turned; its doubt and the distance to
-    the nearest normal images are the score."""
+    """Not the paper's: a thin residual network learns which of four ways an image is turned; the directions of its
+    features, in all four, are compared with the nearest normal images'. About five minutes on two cores."""
     _residual(config, "rotation", epochs=36)
+
+
+def _pretrained(config: ConfigDict) -> None:
+    """Not the paper's: nothing is trained; the direction of an ImageNet network's features is compared."""
+    config.scaling = "none"
+    config.encoder = "efficientnet_lite0"
+    config.normalize = "lite"
+    config.enlarged = 128
+    config.layers = (15,)
+    config.stages = ()
+    config.distance = "cosine"
+    config.score_views = "mirrored"
+    config.batch_size = 64
 
 
 def _residual(config: ConfigDict, pretext: str, epochs: int) -> None:
     config.scaling = "none"
     config.watched = 500
     config.encoder = "resnet8"
-    config.layers = (2, 3)
+    config.layers = (3,)
     config.stages = (pretext,)
-    config.score = "combined"
     config.distance = "cosine"
+    config.score_views = "turned"
     config.batch_size = 16  # images, each in four views
     config[pretext] = _stage(epochs, learning_rate=0.05, milestones=())
     config[pretext].weight_decay = 5e-4
@@ -139,4 +152,5 @@ PRESETS = {
     "deep_svdd": _deep_svdd,
     "dcae": _dcae,
     "rotation": _rotation,
+    "pretrained": _pretrained,
 }

@@ -17,9 +17,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from experiments import rows, sweep
+from experiments import rows, sweep, table1
+from experiments.markdown import circumstances, header, line
 from mocca_jax import config as configs
-from mocca_jax import data
+from mocca_jax import data, pipeline
 from mocca_jax.configs import cifar10
 from mocca_jax.data import cache
 from mocca_jax.data.sets import cifar10 as images_of
@@ -32,14 +33,14 @@ from mocca_jax.training.stages import STAGES
 
 RESULTS = sweep.RESULTS / "pretexts.jsonl"
 LAYERS = (1, 2, 3)
-LAYER_SETS = ((1,), (2,), (3,), (2, 3), (1, 2, 3))
+PRETRAINED = "pretrained"
 OTHERS = 200  # training images of each other class, for the choice
 CHOSEN_ON = (3, 4)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainings", default="rotation", help=", ".join(TRAININGS))
+    parser.add_argument("--trainings", default="rotation", help=", ".join([*TRAININGS, PRETRAINED]))
     parser.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--runs", type=Path, default=Path("runs/pretexts"))
@@ -57,15 +58,20 @@ def main() -> None:
                         row = run(config, options.runs / configs.digest(config))
                         labels = {"training": training, "class": images_of.CLASSES[normal], "seed": seed}
                         rows.append(options.rows, labels | row)
-                        best = row["aucs"][preset_scoring(config)]
-                        print(labels, round(row["cpu_minutes"], 1), "CPU minutes", best, flush=True)
+                        print(labels, round(row["cpu_minutes"], 1), "CPU minutes,", best(row), flush=True)
 
 
 def config_of(training: str, normal: int, seed: int) -> ConfigDict:
     """The preset's, changed as the training says."""
     config = cifar10.get_config("rotation")
-    config.normal_class, config.seed, config.layers = normal, seed, LAYERS
-    TRAININGS[training](config)
+    config.layers = LAYERS
+    config.score, config.score_views = "combined", "plain"  # the pretext's loss too, in the pretext's views
+    if training == PRETRAINED:
+        config = cifar10.get_config("pretrained")
+        config.watched, config.layers = 500, (13, 14, 15)
+    else:
+        TRAININGS[training](config)
+    config.normal_class, config.seed = normal, seed
     return config
 
 
@@ -75,10 +81,14 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     dataset = data.load(config)
     stages = [STAGES[name] for name in config.stages]
     with folders.claim(config, workdir, dataset.files), interrupts.stop_request() as stop:
-        training = Training(config, workdir, dataset, stop, lambda: None, memory.Budget(config))
-        trained = training.all(stages)
-        spent = {"minutes": sum(trained.seconds.values()) / 60, "cpu_minutes": (time.process_time() - worked) / 60}
-        look = pooling.looking(trained.state, dataset, config, parallel.make_mesh(), stop)
+        if stages:
+            training = Training(config, workdir, dataset, stop, lambda: None, memory.Budget(config))
+            trained = training.all(stages)
+            state, seconds, advice = trained.state, sum(trained.seconds.values()), trained.advice
+        else:
+            state, seconds, advice = pipeline.pretrained(config)[0], 0.0, {}
+        spent = {"minutes": seconds / 60, "cpu_minutes": (time.process_time() - worked) / 60, "advice": advice}
+        look = pooling.looking(state, dataset, config, parallel.make_mesh(), stop)
         sets = {"train": dataset.train.images, "watched": dataset.watched.images}
         sets |= {"others": others(config), "test": dataset.test.images}
         seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
@@ -109,7 +119,7 @@ def scorings(seen: dict[str, pooling.Seen], labels: np.ndarray) -> dict[str, dic
     for distance in pooled.DISTANCES:
         for views in (None, 1):
             parts = distances(seen, distance, views)
-            for layers in LAYER_SETS if views is None else ((3,), (2, 3)):
+            for layers in layer_sets(parts["test"]) if views is None else [last_of(parts["test"])]:
                 chosen = {name: {f"layer{n}": of[f"layer{n}"] for n in layers} for name, of in parts.items()}
                 name = f"{distance} {'+'.join(map(str, layers))}{', one view' if views else ''}"
                 found[name] = measured(chosen, losses, (pooling.DISTANCE,), labels)
@@ -117,6 +127,17 @@ def scorings(seen: dict[str, pooling.Seen], labels: np.ndarray) -> dict[str, dic
                     both = (pooling.DISTANCE, pooling.PRETEXT)
                     found[f"{name}, pretext"] = measured(chosen, losses, both, labels)
     return found
+
+
+def layer_sets(parts: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    """Each layer by itself, the last two, all."""
+    layers = tuple(sorted(int(name.removeprefix("layer")) for name in parts))
+    return [*((layer,) for layer in layers), *(layers[-count:] for count in range(2, len(layers) + 1))]
+
+
+def last_of(parts: dict[str, np.ndarray]) -> tuple[int, ...]:
+    """The last layer."""
+    return max(layer_sets(parts), key=lambda layers: (layers[0], -len(layers)))
 
 
 def distances(seen: dict[str, pooling.Seen], distance: str, views: int | None) -> dict[str, dict[str, np.ndarray]]:
@@ -140,11 +161,6 @@ def measured(
         "validation": metrics.auc_between(scores("watched"), scores("others")),
         "test": metrics.evaluate(labels, scores("test"))["auc"],
     }
-
-
-def preset_scoring(config: ConfigDict) -> str:
-    """How the preset scores."""
-    return "cosine 2+3, pretext" if pooling.PRETEXT in pooling.terms(config) else "cosine 2+3"
 
 
 def _same(config: ConfigDict) -> None:
@@ -180,6 +196,80 @@ TRAININGS = {
     "rotation, wider": _with(code_size=192),
     "rotation, deeper": _with(encoder="resnet14"),
 }
+
+
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """Table I with encoders that other pretexts trained, then what each choice brings."""
+    mocca = table1.aucs_of(rows.read(sweep.RESULTS / "table1.jsonl"))["mocca", "soft"]
+    whole = [name for name in (*TRAININGS, PRETRAINED) if len(classes_of(found, name)) == len(images_of.CLASSES)]
+    lines = header(["normal class", "paper, soft", "MOCCA soft, `quick`", *(f"`{name}`" for name in whole)])
+    for index, normal in enumerate(images_of.CLASSES):
+        figures = [f"{of:.3f}" for name in whole for of in [mean_of(found, name, normal)]]
+        ours = table1.average(table1.of(mocca, normal))
+        lines.append(line([normal, f"{images_of.PAPER_SOFT[index]:.3f}", f"{ours:.3f}" if ours else "", *figures]))
+    by_class = {name: [mean_of(found, name, normal) for normal in images_of.CLASSES] for name in whole}
+    ours = [table1.average(table1.of(mocca, normal)) for normal in images_of.CLASSES]
+    means = [np.mean(of) for of in (images_of.PAPER_SOFT, [of for of in ours if of], *by_class.values())]
+    lines.append(line(["mean", *(f"{mean:.3f}" for mean in means)]))
+    hours = [sum(row["cpu_minutes"] for row in found if row["training"] == name and row["seed"] == 0) for name in whole]
+    lines.append(line(["hours of one core, a seed", "", "", *(f"{minutes / 60:.2f}" for minutes in hours)]))
+    lines.append("")
+    for name in whole:
+        apart = [by_class[name][i] - of for i, of in enumerate(ours) if of]
+        low, high = table1.bootstrap(apart)
+        lines.append(
+            f"- `{name}` less MOCCA, soft, `quick`: {np.mean(apart):+.3f}, 95 % interval {low:+.3f} to {high:+.3f} "
+            f"(paired bootstrap over {len(apart)} classes)"
+        )
+    return [*lines, "", *spread(found), "", *choices(found), *circumstances(found)]
+
+
+def spread(found: list[dict[str, Any]]) -> list[str]:
+    """Classes with several seeds."""
+    lines = []
+    for training in (*TRAININGS, PRETRAINED):
+        for normal in images_of.CLASSES:
+            values = [best(row) for row in found if (row["training"], row["class"]) == (training, normal)]
+            if len(values) > 1:
+                told = ", ".join(f"{value:.3f}" for value in values)
+                lines.append(f"- `{training}`, {normal}: {told}, standard deviation {np.std(values, ddof=1):.3f}")
+    return lines
+
+
+def choices(found: list[dict[str, Any]]) -> list[str]:
+    """What each training and each way to score brings, beside the preset on the same classes and seeds."""
+    lines = header(["training", "score", "classes", "watched against other training images", "test", "less the preset"])
+    preset = {(row["class"], row["seed"]): best(row) for row in found if row["training"] == "rotation"}
+    for training in (*TRAININGS, PRETRAINED):
+        of = [row for row in found if row["training"] == training and (row["class"], row["seed"]) in preset]
+        names = sorted({name for row in of for name in row["aucs"]}) if training in ("rotation", PRETRAINED) else []
+        for name in names or sorted({preset_name(row) for row in of}):
+            pairs = [(row["aucs"][name], preset[row["class"], row["seed"]]) for row in of]
+            validation, test = (np.mean([pair[0][what] for pair in pairs]) for what in ("validation", "test"))
+            apart = np.mean([auc["test"] - reference for auc, reference in pairs])
+            counted = str(len({row["class"] for row in of}))
+            lines.append(line([f"`{training}`", name, counted, f"{validation:.3f}", f"{test:.3f}", f"{apart:+.3f}"]))
+    return lines
+
+
+def classes_of(found: list[dict[str, Any]], training: str) -> set[str]:
+    """The classes that a training has a row of."""
+    return {row["class"] for row in found if row["training"] == training}
+
+
+def mean_of(found: list[dict[str, Any]], training: str, normal: str) -> float:
+    """The preset's AUC on the test set, the mean over seeds."""
+    return float(np.mean([best(row) for row in found if (row["training"], row["class"]) == (training, normal)]))
+
+
+def preset_name(row: dict[str, Any]) -> str:
+    """How the presets score: by the direction of the last layer's features, in several views."""
+    return f"cosine {max(row['config']['layers'])}"
+
+
+def best(row: dict[str, Any]) -> float:
+    """The AUC on the test set, scored as the presets do."""
+    return row["aucs"][preset_name(row)]["test"]
 
 
 if __name__ == "__main__":

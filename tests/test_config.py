@@ -123,16 +123,16 @@ def test_every_kind_and_preset_says_what_it_is(name):
         ("folder:texture,quik", "configs/folder.py has no 'quik'; did you mean 'quick'?"),
         (
             "folder:texture,mocca",
-            "configs/folder.py is one of pretrained, tiled, mocca, rotatable, texture, not texture and",
+            "configs/folder.py is one of pretrained, scratch, tiled, mocca, rotatable, texture, not texture and",
         ),
         (
             "folder:object",
-            "configs/folder.py has no 'object'; kinds: pretrained, tiled, mocca, rotatable, texture; presets:",
+            "configs/folder.py has no 'object'; kinds: pretrained, scratch, tiled, mocca, rotatable, texture; presets:",
         ),
-        ("folder:quick", "quick is for kinds that train: name one, as in configs/folder.py:mocca,quick"),
+        ("folder:quick", "quick is for kinds of the paper's method: name one, as in configs/folder.py:mocca,quick"),
         (
             "folder:pretrained,paper,quick",
-            "paper, quick is for kinds that train: name one, as in configs/folder.py:moc",
+            "paper, quick is for kinds of the paper's method: name one, as in configs/folder.py:moc",
         ),
         ("mvtec:grid,quick,pretrained", "configs/mvtec.py: pretrained trains nothing; it goes without quick"),
         ("mvtec:pretrained,paper,quick", "configs/mvtec.py: pretrained trains nothing; it goes without paper, quick"),

@@ -53,6 +53,11 @@ def check(config: ConfigDict) -> None:
     for name, values in own.items():
         faults += _faults(values, STAGE_FIELDS, prefix=f"{name}.")
     faults += [f"{s}: the stage has no settings of its own{near(s, own)}" for s in stages if s not in config]
+    faults += [
+        f"stages: {s!r} is a field of configs with data = {name!r}, where no stage can be called so; take 'transforms'"
+        for s in stages
+        if s in config and s not in own
+    ]
     if not faults:
         faults = _conflicts(config)
     if faults:
@@ -100,8 +105,12 @@ def _conflicts(config: ConfigDict) -> list[str]:
         faults.append(f"layers = (): the stage {min(distances)} needs at least one layer")
     if config.boundary == "soft" and config.nu == 0:
         faults.append("nu = 0: the soft boundary divides by nu; take a value in (0, 1], or boundary='hard'")
-    if config.score in UNTRAINED:
-        faults.append(f"score = {config.score!r}: nothing is trained for it; stages must be ()")
+    if config.score == "motion":
+        faults.append("score = 'motion': nothing is trained for it; stages must be ()")
+    if config.score == "statistics":
+        faults += _statistics_conflicts(config)
+        if last in ("one_class", "joint"):
+            faults.append(f"score = 'statistics' compares features by place: the last stage is a pretext, not {last!r}")
     if "frame_size" in config and not all(config.frame_size):
         faults.append("frame_size = (0, 0): a network takes frames of one size; name it")
     if config.score == "distance" and not distances and setting(config, "distance") == "centroid":

@@ -102,9 +102,10 @@ _METHOD = {
         "normal units: to their mean, the Mahalanobis distance, the mean distance to the five nearest, whitened or by "
         "direction alone"
     ),
-    "score_views": choice("plain", "turned", "turned_and_mirrored").means(
-        "how an image is looked at for distances to statistics: as it is; turned by each right angle; that, and "
-        "mirrored too: the mean over the views counts. With score = 'pretext' or 'combined' the pretext says"
+    "score_views": choice("plain", "mirrored", "turned", "turned_and_mirrored").means(
+        "how an image is looked at for distances to statistics: as it is; that and mirrored; turned by each right "
+        "angle; each of these mirrored too: the mean over the views counts. With score = 'pretext' or 'combined' the "
+        "pretext says"
     ),
 }
 _TRAINING = {

@@ -22,6 +22,7 @@ def text(result: dict[str, Any]) -> str:
     lines += _maps_lines(result)
     lines += _memory_lines(result.get("memory"))
     lines.append(f"SHA-256 of all arrays and scores: {result['sha256']}")
+    lines += verdict.training(result)
     lines += verdict.failed(result.get("failed", {}))
     said = verdict.advice(result)
     known = ("", verdict.USE_IT, verdict.USE_ON_VIDEOS)  # the command says how to use it

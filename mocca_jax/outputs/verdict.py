@@ -171,6 +171,11 @@ def _closer(result: dict[str, Any]) -> str:
     return "" if result["config"].get("tile") else "; small defects need folder:tiled or folder:texture"
 
 
+def training(result: dict[str, Any]) -> list[str]:
+    """Of each stage that was watched, what would do better."""
+    return [f"Stage {name}: {text}." for name, text in result.get("advice", {}).items()]
+
+
 def failed(found: dict[str, str]) -> list[str]:
     """What could not be made, and what to do; `found {part: reason}`."""
     if not found:

@@ -23,7 +23,7 @@ from mocca_jax.outputs import bundle, folders
 from mocca_jax.pipeline.finish import Ended, finish
 from mocca_jax.pipeline.stages import CHECKPOINTS, Training
 from mocca_jax.scoring import evaluate, fitting, fitting_motion, fitting_tiled, maps, moving, placed, pooling, tiled
-from mocca_jax.training import final, interrupts, memory, parallel
+from mocca_jax.training import final, interrupts, memory, parallel, pretexts
 from mocca_jax.training import step as train
 from mocca_jax.training.parts import Parts
 from mocca_jax.training.stages import STAGES
@@ -75,6 +75,8 @@ def run(
         models.check_normalize(config)
         dataset = load(config)
         evaluate.built(config, dataset.inputs.shape)
+        for name in config.stages:
+            pretexts.check(name, dataset.inputs.shape)
     except ValueError as error:
         raise UserError(str(error)) from error
     tests = len(dataset.test.samples) if dataset.test else 0
@@ -92,6 +94,11 @@ def run(
             trained = training.all(stages)
             if not keep_checkpoints:
                 final.save(folder, trained, mesh)
+        if placed.is_used(config):
+            ready = Parts()
+            fitted = _of_pictures(config, dataset, mesh, stop, ready, trained.state)
+            trained = replace(trained, state=fitted.state)
+            return finish(Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, budget, fitted, ready))
         if pooling.is_used(config):
             trained = replace(trained, state=pooling.fit(trained.state, dataset, config, mesh, stop))
         result = finish(Ended(config, workdir, dataset, trained, mesh, budget))
@@ -114,7 +121,7 @@ def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopR
     """A run that trains nothing: statistics of the normal pictures or frames."""
     began, mesh, ready = time.monotonic(), parallel.make_mesh(), Parts()
     if pooling.is_used(config):
-        state = pooling.fit(_pretrained(config)[0], dataset, config, mesh, stop)
+        state = pooling.fit(pretrained(config)[0], dataset, config, mesh, stop)
         trained = final.trained(state, {"statistics": time.monotonic() - began}, None)
         return Ended(config, workdir, dataset, trained, mesh, memory.Budget(config))
     if moving.is_used(config):
@@ -131,18 +138,32 @@ def _of_movement(config, dataset: data.Dataset, mesh: Any, stop: interrupts.Stop
     return fitting_motion.fit(model, state, dataset, config, mesh, stop, ready)
 
 
-def _of_pictures(config, dataset: data.Dataset, mesh: Any, stop: interrupts.StopRequest, ready: Parts) -> Any:
-    state, record = _pretrained(config)
+def _of_pictures(
+    config,
+    dataset: data.Dataset,
+    mesh: Any,
+    stop: interrupts.StopRequest,
+    ready: Parts,
+    trained: train.TrainState | None = None,
+) -> Any:
+    """Statistics of the pictures' features; of the encoder that was `trained`, or else of the pretrained one."""
+    state, record = pretrained(config) if trained is None else (_encoder_of(trained), {"source": "trained here"})
     model = placed.network(config, dataset.inputs.shape)
     fit = fitting_tiled.fit if tiled.is_used(config) else fitting.fit
-    return fit(model, state, dataset, config, mesh, record.as_dict(), stop, ready)
+    return fit(model, state, dataset, config, mesh, record, stop, ready)
 
 
-def _pretrained(config) -> tuple[train.TrainState, Any]:
+def _encoder_of(state: train.TrainState) -> train.TrainState:
+    """The encoder alone, as statistics take it."""
+    held = {name: {"encoder": getattr(state, name)["encoder"]} for name in ("params", "batch_stats")}
+    return state.replace(**held, opt_state=())
+
+
+def pretrained(config) -> tuple[train.TrainState, dict[str, Any]]:
     """The state of a network whose weights come from elsewhere, and where from."""
     loaded = weights.load(config.encoder, setting(config, "weights") or None, max(placed.layers(config)))
     logging.info("%s: %d arrays of %s", config.encoder, loaded.record.arrays, loaded.record.source)
-    return train.untrained_state(loaded.variables, jax.random.key(config.seed)), loaded.record
+    return train.untrained_state(loaded.variables, jax.random.key(config.seed)), loaded.record.as_dict()
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

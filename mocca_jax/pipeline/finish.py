@@ -91,6 +91,7 @@ def finish(run: Ended) -> dict[str, Any]:
     result = {
         **found,
         "transferred_arrays": run.trained.transferred,
+        **({"advice": run.trained.advice} if run.trained.advice else {}),
         "statistics": run.fitted.as_dict() if run.fitted else None,
         "seconds": seconds,
         "memory": {"estimate_bytes": run.budget.peak, "peak_bytes": memory.peak()},

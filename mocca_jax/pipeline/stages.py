@@ -10,7 +10,7 @@ from absl import logging
 from mocca_jax import console, models, weights
 from mocca_jax.config import setting
 from mocca_jax.data import batching
-from mocca_jax.training import final, handover, log, loop, parallel
+from mocca_jax.training import curves, final, handover, log, loop, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.checkpoint import Checkpoints
 from mocca_jax.training.stages import Stage
@@ -34,6 +34,7 @@ class Training:
         self.mesh = parallel.make_mesh()
         self.steps = batching.steps_per_epoch(dataset.train.per_epoch, config.batch_size)  # of an epoch
         self.log = log.MetricsLog(workdir)
+        self.curves: dict[str, list[dict[str, float]]] = {}  # by stage, what was watched after each epoch
 
     def all(self, stages: list[Stage]) -> final.Trained:
         """The state after the last stage."""
@@ -47,7 +48,14 @@ class Training:
                 logging.info("handed over %d/%d encoder arrays", transferred, transferred)
             state, seconds[stage.name] = self.stage(stage, index, start)
         self.log.close()
-        return final.trained(state, seconds, transferred)
+        return final.trained(state, seconds, transferred, self._advice())
+
+    def _advice(self) -> dict[str, str]:
+        """By stage, where something was watched in it, what would do better."""
+        found = {name: text for name, curve in self.curves.items() if (text := curves.advice(curve))}
+        for name, text in found.items():
+            logging.info("stage %s: %s", name, text)
+        return found
 
     def fresh(self, stage: Stage) -> train.TrainState:
         """The state that a stage starts from, initialised by the seed, with nothing handed over."""
@@ -82,11 +90,19 @@ class Training:
         if parallel.is_first_host():
             self.log.forget(stage.name, int(state.step) // self.steps)
         schedule = train.learning_rate_schedule(settings, self.steps)
+        watch = None
+        if dataset.watched is not None and stage.decodes:
+            watch = curves.watching(model, stage, dataset.training_view, dataset.watched, config, self.mesh)
+            self.curves[stage.name] = log.column(self.workdir, stage.name, "watched")
 
         def on_epoch(epoch: int, means: dict[str, float], state) -> None:
-            rate = float(schedule(epoch * self.steps))
+            row = {"stage": stage.name, "epoch": epoch, "learning_rate": float(schedule(epoch * self.steps))}
+            row |= log.nest(means)
+            if watch:
+                row["watched"] = watch(state)
+                self.curves[stage.name].append(row["watched"])
             if parallel.is_first_host():
-                self.log.write({"stage": stage.name, "epoch": epoch, "learning_rate": rate, **log.nest(means)})
+                self.log.write(row)
 
         plan = loop.Plan(
             stage=stage.name,

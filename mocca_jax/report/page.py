@@ -125,7 +125,7 @@ def _page(run: Path, result: dict, tables: dict[str, Table], drawn: list[tuple[P
 def _lead(result: dict) -> list[str]:
     """What decides, how good it is, what to do next; then what the threshold promises, and the maps' figures."""
     first = " ".join(said for said in (verdict.decides(result), verdict.advice(result)) if said)
-    lines = [" ".join(verdict.threshold(result))]
+    lines = [" ".join(verdict.threshold(result)), *verdict.training(result)]
     maps = result["maps"]
     if maps and maps["test"]:
         lines.append(

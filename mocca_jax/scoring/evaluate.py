@@ -87,7 +87,8 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
     if isinstance(state.statistics, pooled.Pooled):
         return pooling.unit_scores(model, stage, config, state, image, mask)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    made, sown = model.apply(variables, image, mask, False, method=stage.method, mutable=["features"])
+    method = stage.method if state.statistics is None else "encode"  # statistics are of features alone
+    made, sown = model.apply(variables, image, mask, False, method=method, mutable=["features"])
     if isinstance(state.statistics, motion.Motion):
         return moving.unit_scores(state.statistics, features_of(sown), image)
     if state.statistics is not None:

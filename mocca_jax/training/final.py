@@ -6,7 +6,7 @@ less of the checkpoints that training leaves. It is written before they are remo
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,21 @@ class Trained:
 
     `state`: after the last stage; the optimiser's part may be gone. `arrays`: `checkpoint.describe` of the whole of it.
     `seconds`: by stage. `transferred`: how many arrays were handed over, or None.
+    `advice`: by stage, what would do better, where its pretext was watched.
     """
 
     state: TrainState
     arrays: dict[str, dict[str, Any]]
     seconds: dict[str, float]
     transferred: int | None
+    advice: dict[str, str] = field(default_factory=dict)
 
 
-def trained(state: TrainState, seconds: dict[str, float], transferred: int | None) -> Trained:
+def trained(
+    state: TrainState, seconds: dict[str, float], transferred: int | None, advice: dict[str, str] | None = None
+) -> Trained:
     """Of a whole state on the host."""
-    return Trained(state, describe(state), seconds, transferred)
+    return Trained(state, describe(state), seconds, transferred, advice or {})
 
 
 def save(folder: Path, found: Trained, mesh: Any) -> None:
@@ -46,6 +50,7 @@ def save(folder: Path, found: Trained, mesh: Any) -> None:
     """
     checkpoints = Checkpoints(folder / FINAL)
     record = {"arrays": found.arrays, "seconds": found.seconds, "transferred": found.transferred}
+    record |= {"advice": found.advice} if found.advice else {}
     checkpoints.save(parallel.replicate(found.state.replace(opt_state=()), mesh), record)
     checkpoints.close()
 

@@ -55,6 +55,14 @@ class MetricsLog:
             writer.close()
 
 
+def column(workdir: Path, stage: str, name: str) -> list[Any]:
+    """What the lines of a stage that are there hold under a name, in order."""
+    path = workdir / METRICS
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return [row[name] for row in rows if row["stage"] == stage and name in row]
+
+
 def _is_kept(line: str, stage: str, epoch: int) -> bool:
     try:
         row = json.loads(line)

@@ -1,7 +1,8 @@
 """Pretexts: tasks without labels that teach an encoder what normal pictures look like.
 
 A pretext is two pure functions and a line in `PRETEXTS`: `make` turns a batch of pictures into inputs and targets,
-`loss` compares what the network's head made of the inputs with the targets. Each is a training stage of the same name.
+`loss` compares what the network's head made of the inputs with the targets. Each is a training stage of the same name;
+`stages.add` adds one of your own.
 
 - `reconstruction`: the picture itself, by the decoder (the paper's pretext, section III)
 - `rotation`: by which of four right angles a picture is turned (Gidaris et al. 2018; for anomalies Golan and El-Yaniv
@@ -21,8 +22,8 @@ import jax.numpy as jnp
 from mocca_jax.method import losses
 
 TURNS = 4
-MOVES = 3  # places along an axis: a quarter of the side up, none, down
-SHIFT = 8  # pictures are shifted by up to an eighth of their side in training
+MOVES = 3  # places along an axis: moved by a part of the side up, not, down
+QUARTER, SHIFT = 4, 8  # that part; pictures are shifted by up to an eighth of their side in training
 WINDOW = 64  # pixels: side of what `pasted` looks at
 LEAST_PIECE, MOST_PIECE = 0.1, 0.5  # of the window's side
 
@@ -54,6 +55,16 @@ def views(pretext: Pretext, images: jax.Array, key: jax.Array | None) -> Made:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pretext.make(images, key))
 
 
+def check(name: str, shape: tuple[int, ...]) -> None:
+    """Raises ValueError where the pretext of this name cannot look at pictures of this shape."""
+    if name in PRETEXTS and PRETEXTS[name].outputs and len(shape) != 3:
+        raise ValueError(f"the stage {name!r} looks at pictures, not at clips: shape {shape}")
+    if name in PRETEXTS and PRETEXTS[name].square and shape[0] != shape[1]:
+        raise ValueError(
+            f"the stage {name!r} turns pictures by right angles: they must be square, not {shape[0]}x{shape[1]}"
+        )
+
+
 def unchanged(images: jax.Array, key: jax.Array | None) -> Made:
     """One view: the picture, which is its own target."""
     return images[:, None], images[:, None]
@@ -77,9 +88,9 @@ def transformed(images: jax.Array, key: jax.Array | None) -> Made:
         first, second = jax.random.split(key)
         inputs = turned(varied(images, first))
         moves = jax.random.randint(second, (*shape, 2), 0, MOVES)
-        quarters = jnp.array([side // 4 for side in images.shape[1:3]])
+        quarters = jnp.array([side // QUARTER for side in images.shape[1:3]])
         flat = inputs.reshape(-1, *images.shape[1:])
-        inputs = moved(flat, ((moves - middle) * quarters).reshape(-1, 2), 4).reshape(inputs.shape)
+        inputs = moved(flat, ((moves - middle) * quarters[None, None]).reshape(-1, 2), QUARTER).reshape(inputs.shape)
     turns = jnp.broadcast_to(jnp.arange(TURNS)[None, :, None], (*shape, 1))
     return inputs, jnp.concatenate([turns, moves], -1)
 
@@ -93,7 +104,7 @@ def varied(images: jax.Array, key: jax.Array) -> jax.Array:
     """Pictures mirrored or not, and shifted by up to an eighth of their sides."""
     first, second = jax.random.split(key)
     mirrors = jax.random.bernoulli(first, shape=(images.shape[0], 1, 1, 1))
-    most = jnp.array([side // SHIFT for side in images.shape[1:3]])
+    most = jnp.array([[side // SHIFT for side in images.shape[1:3]]])
     by = jax.random.randint(second, (images.shape[0], 2), -most, most + 1)
     return moved(jnp.where(mirrors, images[:, :, ::-1], images), by, SHIFT)
 
@@ -102,7 +113,7 @@ def moved(images: jax.Array, by: jax.Array, share: int) -> jax.Array:
     """Pictures moved by `[B, 2]` rows and columns, at most 1/`share` of their sides; what comes in is reflected."""
     rows, columns = (side // share for side in images.shape[1:3])
     framed = jnp.pad(images, ((0, 0), (rows, rows), (columns, columns), (0, 0)), mode="reflect")
-    return cut(framed, by + jnp.array([rows, columns]), images.shape[1:3])
+    return cut(framed, by + jnp.array([[rows, columns]]), images.shape[1:3])
 
 
 def cut(images: jax.Array, at: jax.Array, sides: tuple[int, int]) -> jax.Array:
@@ -121,7 +132,7 @@ def pasted(images: jax.Array, key: jax.Array | None) -> Made:
     window, and only as it is.
     """
     count, sides = images.shape[0], tuple(min(WINDOW, side) for side in images.shape[1:3])
-    room = jnp.array([side - of for side, of in zip(images.shape[1:3], sides, strict=True)])
+    room = jnp.array([[side - of for side, of in zip(images.shape[1:3], sides, strict=True)]])
     if key is None:
         inputs = cut(images, jnp.broadcast_to(room // 2, (count, 2)), sides)[:, None]
         return inputs, jnp.zeros(inputs.shape[:2], jnp.int32)
@@ -184,6 +195,7 @@ def _transforms_correct(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 VIEWS: dict[str, Callable[[jax.Array], jax.Array]] = {  # of a picture, in scoring: `[B, V, H, W, C]`
     "plain": lambda images: images[:, None],
+    "mirrored": lambda images: jnp.stack([images, images[:, :, ::-1]], 1),
     "turned": turned,
     "turned_and_mirrored": turned_and_mirrored,
 }

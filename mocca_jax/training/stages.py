@@ -40,7 +40,7 @@ class Stage:
         return "__call__" if self.decodes else "encode"
 
 
-def pretext(outputs: dict, image: jax.Array, state, config) -> jax.Array:
+def of_pretext(outputs: dict, image: jax.Array, state, config) -> jax.Array:
     """The loss of the stage's pretext, the mean over a picture's views."""
     return outputs["pretext"]
 
@@ -56,14 +56,23 @@ def one_class(outputs: dict, image: jax.Array, state, config) -> jax.Array:
     return value * len(state.radii) if config.layer_reduction == "sum" else value
 
 
-TERMS: dict[str, Term] = {**dict.fromkeys(PRETEXTS, pretext), "one_class": one_class}
+TERMS: dict[str, Term] = {"one_class": one_class}
 
 UNTRAINED = Stage("untrained", (), decodes=False, has_centroids=False)  # the stage of a run that trains nothing
 STAGES = {
-    **{name: Stage(name, (name,), decodes=True, has_centroids=False) for name in PRETEXTS},
     "one_class": Stage("one_class", ("one_class",), decodes=False, has_centroids=True),
     "joint": Stage("joint", ("one_class", "reconstruction"), decodes=True, has_centroids=True),
 }
+
+
+def add(name: str, pretext: Pretext) -> None:
+    """Makes a pretext a stage that configs can name."""
+    PRETEXTS[name], TERMS[name] = pretext, of_pretext
+    STAGES[name] = Stage(name, (name,), decodes=True, has_centroids=False)
+
+
+for _name, _pretext in list(PRETEXTS.items()):
+    add(_name, _pretext)
 
 
 def last(config) -> Stage:
