@@ -112,7 +112,7 @@ def _dcae(config: ConfigDict) -> None:
 
 def _rotation(config: ConfigDict) -> None:
     """Not the paper's: a thin residual network learns which of four ways an image is turned; the directions of its
-    features, in all four, are compared with the nearest normal images'. About five minutes on two cores."""
+    features, in all four and mirrored, are compared with the nearest normal images'. Five minutes on two cores."""
     _residual(config, "rotation", epochs=36)
 
 
@@ -136,7 +136,7 @@ def _residual(config: ConfigDict, pretext: str, epochs: int) -> None:
     config.layers = (3,)
     config.stages = (pretext,)
     config.distance = "cosine"
-    config.score_views = "turned"
+    config.score_views = "turned_and_mirrored"
     config.batch_size = 16  # images, each in four views
     config[pretext] = _stage(epochs, learning_rate=0.05, milestones=())
     config[pretext].weight_decay = 5e-4

@@ -58,7 +58,7 @@ def main() -> None:
                         row = run(config, options.runs / configs.digest(config))
                         labels = {"training": training, "class": images_of.CLASSES[normal], "seed": seed}
                         rows.append(options.rows, labels | row)
-                        print(labels, round(row["cpu_minutes"], 1), "CPU minutes,", best(row), flush=True)
+                        print(labels, round(row["cpu_minutes"], 1), "CPU minutes,", best(labels | row), flush=True)
 
 
 def config_of(training: str, normal: int, seed: int) -> ConfigDict:
@@ -92,8 +92,16 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         sets = {"train": dataset.train.images, "watched": dataset.watched.images}
         sets |= {"others": others(config), "test": dataset.test.images}
         seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
+        aucs = scorings(seen, dataset.test.labels)
+        if stages:
+            twice = config.copy_and_resolve_references()
+            twice.update({"score": "distance", "score_views": "turned_and_mirrored", "layers": config.layers[-1:]})
+            look = pooling.looking(state, dataset, twice, parallel.make_mesh(), stop)
+            seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
+            found = scorings(seen, dataset.test.labels)
+            aucs |= {f"{name}, mirrored too": auc for name, auc in found.items() if "one view" not in name}
     return {
-        "aucs": scorings(seen, dataset.test.labels),
+        "aucs": aucs,
         **spent,
         "wall_seconds": time.monotonic() - began,
         "epochs": {name: config[name].epochs for name in config.stages},
@@ -264,7 +272,8 @@ def mean_of(found: list[dict[str, Any]], training: str, normal: str) -> float:
 
 def preset_name(row: dict[str, Any]) -> str:
     """How the presets score: by the direction of the last layer's features, in several views."""
-    return f"cosine {max(row['config']['layers'])}"
+    mirrored = "" if row["training"] == PRETRAINED else ", mirrored too"  # there they are the views anyway
+    return f"cosine {max(row['config']['layers'])}{mirrored}"
 
 
 def best(row: dict[str, Any]) -> float:
