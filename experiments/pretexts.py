@@ -9,7 +9,9 @@ on the watched training images against training images of the other classes: set
 """
 
 import argparse
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from mocca_jax.data import cache
 from mocca_jax.data.sets import cifar10 as images_of
 from mocca_jax.method import metrics, pooled
 from mocca_jax.outputs import folders, results
-from mocca_jax.pipeline.stages import Training
+from mocca_jax.pipeline.stages import CHECKPOINTS, Training
 from mocca_jax.scoring import pooling
 from mocca_jax.training import interrupts, memory, parallel
 from mocca_jax.training.stages import STAGES
@@ -40,7 +42,9 @@ CHOSEN_ON = (3, 4)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainings", default="rotation", help=", ".join([*TRAININGS, PRETRAINED]))
+    parser.add_argument(
+        "--trainings", default="rotation", help="with | between: " + ", ".join([*TRAININGS, PRETRAINED])
+    )
     parser.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--runs", type=Path, default=Path("runs/pretexts"))
@@ -48,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
     parallel.configure(0, str(cache.root() / "xla"))
-    for training in options.trainings.split(","):
+    for training in options.trainings.split("|"):
         for seed in map(int, options.seeds.split(",")):
             for normal in map(int, options.classes.split(",")):
                 config = config_of(training, normal, seed)
@@ -82,6 +86,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     stages = [STAGES[name] for name in config.stages]
     with folders.claim(config, workdir, dataset.files), interrupts.stop_request() as stop:
         if stages:
+            _take_over_first_stage(config, workdir)
             training = Training(config, workdir, dataset, stop, lambda: None, memory.Budget(config))
             trained = training.all(stages)
             state, seconds, advice = trained.state, sum(trained.seconds.values()), trained.advice
@@ -109,6 +114,17 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "config": configs.as_dict(config),
         **results.circumstances(),
     }
+
+
+def _take_over_first_stage(config: ConfigDict, workdir: Path) -> None:
+    """Copies the preset's encoder, where it was trained already and is what a training begins with."""
+    preset = config_of("rotation", config.normal_class, config.seed)
+    source = workdir.parent / configs.digest(preset) / CHECKPOINTS / "rotation"
+    target = workdir / CHECKPOINTS / "rotation"
+    alike = all(config[name] == preset[name] for name in ("encoder", "code_size", "rotation"))
+    if len(config.stages) > 1 and alike and source.is_dir() and not target.exists():
+        with sweep.draft_of(target) as draft:
+            shutil.copytree(source, draft, dirs_exist_ok=True)
 
 
 def others(config: ConfigDict) -> np.ndarray:
@@ -171,11 +187,11 @@ def measured(
     }
 
 
-def _same(config: ConfigDict) -> None:
-    """The preset's own."""
+def _with(**fields: Any) -> Callable[[ConfigDict], None]:
+    return lambda config: config.update(fields)
 
 
-def _pretext(name: str, score: str = "combined"):
+def _pretext(name: str, score: str = "combined") -> Callable[[ConfigDict], None]:
     def change(config: ConfigDict) -> None:
         config[name] = ConfigDict(config.rotation.to_dict())
         config.stages, config.score = (name,), score
@@ -183,26 +199,41 @@ def _pretext(name: str, score: str = "combined"):
     return change
 
 
-def _then_pulled(boundary: str):
+def _reconstruction(config: ConfigDict) -> None:
+    _pretext("reconstruction", "distance")(config)
+    config.reconstruction.update({"optimizer": "adam", "learning_rate": 1e-3})  # momentum diverges on summed errors
+
+
+def _then_pulled(boundary: str) -> Callable[[ConfigDict], None]:
     def change(config: ConfigDict) -> None:
         config.stages, config.score, config.score_views = ("rotation", "one_class"), "distance", "turned"
         config.boundary = boundary
+        config.one_class.update({"epochs": 10, "milestones": ()})
+        config.radius_warmup_epochs = 2
 
     return change
 
 
-def _with(**fields):
-    return lambda config: config.update(fields)
+def _short(change: Callable[[ConfigDict], None] = lambda config: None) -> Callable[[ConfigDict], None]:
+    """12 epochs, for comparisons."""
+
+    def shortened(config: ConfigDict) -> None:
+        config.rotation.epochs = 12
+        change(config)
+
+    return shortened
 
 
-TRAININGS = {
-    "rotation": _same,
-    "transforms": _pretext("transforms"),
-    "reconstruction": _pretext("reconstruction", "distance"),
+TRAININGS: dict[str, Callable[[ConfigDict], None]] = {
+    "rotation": lambda config: None,
     "rotation, then soft": _then_pulled("soft"),
     "rotation, then hard": _then_pulled("hard"),
-    "rotation, wider": _with(code_size=192),
-    "rotation, deeper": _with(encoder="resnet14"),
+    "rotation, 12 epochs": _short(),
+    "transforms, 12 epochs": _short(_pretext("transforms")),
+    "pasted, 12 epochs": _short(_pretext("pasted")),
+    "reconstruction, 12 epochs": _short(_reconstruction),
+    "rotation, wider, 12 epochs": _short(_with(code_size=192)),
+    "rotation, deeper, 12 epochs": _short(_with(encoder="resnet14")),
 }
 
 
