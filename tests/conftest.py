@@ -3,12 +3,10 @@
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-# Tests compile much and compute little: code is made quickly, here and in the processes they start.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
 
 import jax
 import numpy as np
@@ -22,6 +20,15 @@ from mocca_jax import pipeline  # noqa: E402
 from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 
+# Tests compile much and compute little: code is made quickly, here and in the processes they start. XLA ends a process
+# whose flags it does not know, so another process tries them first.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+if QUICK not in os.environ.get("XLA_FLAGS", ""):
+    tried = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    if subprocess.run(command, env=tried, capture_output=True, check=False).returncode == 0:
+        os.environ["XLA_FLAGS"] = tried["XLA_FLAGS"]
+
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -32,6 +39,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
 # Whole runs use one of them: eight shares of a core are slow. Tests of many devices make their mesh themselves.
 parallel.make_mesh.__defaults__ = parallel.own_mesh.__defaults__ = (1,)
+
+# Files of tests that take longest, the longest first. They are begun first: one at the end would leave a core idle.
+LONGEST = ("run", "hosts", "finish", "from_parts_to_page", "page_in_a_browser", "serve", "memory", "commands", "video")
+LONGEST += ("video_resnet", "readme", "notebook", "efficientnet", "export", "folder", "content", "watch", "page")
 
 
 @pytest.fixture
@@ -141,8 +152,10 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests marked with what this machine lacks are left out, and said so."""
+    """Tests marked with what this machine lacks are left out, and said so; files that take longest come first."""
     missing = lacking()
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in missing)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))

@@ -152,8 +152,10 @@ def movement(folder, **changes):
 
 
 def clip():
-    """The smoke config of videos."""
-    return smoke_config.get_config("clip")
+    """The smoke config of videos, with one kind of planted anomalies."""
+    config = smoke_config.get_config("clip")
+    config.planted = ("object",)
+    return config
 
 
 def make_all(parts, folder):

@@ -15,6 +15,7 @@ from mocca_jax import config as configs
 from mocca_jax.commands import COMMANDS, main, train
 from mocca_jax.commands.arguments import add_place, parser, place
 from mocca_jax.errors import UserError
+from mocca_jax.training import parallel
 from tests.conftest import REPOSITORY
 
 OLD = ("predict", "serve", "export", "report", "film", "data.check", "data.background")
@@ -171,7 +172,8 @@ def test_old_commands_are_the_new_ones(name):
     assert found.main is importlib.import_module(f"mocca_jax.commands.{name.removeprefix('data.')}").main
 
 
-def test_predictions_are_printed_or_written_to_one_file(finished, parts, tmp_path):
+def test_predictions_are_printed_or_written_to_one_file(finished, parts, tmp_path, monkeypatch):
+    """The first as a process, the others in this one, whose devices stay as they are."""
     run, pictures = finished / "object", parts / "test/good"
     done = mocca("predict", run, pictures)
     assert done.returncode == 0, done.stderr
@@ -179,21 +181,24 @@ def test_predictions_are_printed_or_written_to_one_file(finished, parts, tmp_pat
     assert header.split() == ["score", "p-value", "file"] and len(rows) == 3
     assert rows[0].endswith("0.png") and float(rows[0].split()[0])
     assert said.startswith("3 scored, ")
+    monkeypatch.setattr(parallel, "configure", lambda *_: None)
+    words = ["predict", str(run), str(pictures)]
     for ending in ("csv", "json"):
         output = tmp_path / f"out.{ending}"
-        done = mocca("predict", run, pictures, f"--output={output}")
-        assert done.returncode == 0 and output.is_file(), done.stderr
+        with pytest.raises(SystemExit) as end:
+            main([*words, f"--output={output}"])
+        assert end.value.code == 0 and output.is_file()
     assert [row["path"] for row in json.loads((tmp_path / "out.json").read_text())] == [
         str(pictures / f"{n}.png") for n in range(3)
     ]
-    again = mocca("predict", run, pictures, f"--output={tmp_path / 'out.json'}")
-    assert again.returncode == 1 and "exists" in again.stderr
-    missing = mocca("predict", run)
-    assert missing.returncode == 1 and "what to judge" in missing.stderr
+    with pytest.raises(SystemExit, match=r"^error: .*exists"):  # a message is exit code 1
+        main([*words, f"--output={tmp_path / 'out.json'}"])
+    with pytest.raises(SystemExit, match=r"^error: .*what to judge"):
+        main(words[:2])
 
 
 def test_a_training_by_name_prints_the_result_and_is_kept(tmp_path):
-    words = ("train", "smoke", "reconstruction.epochs=1", "one_class.epochs=1", "layers=0", "--quiet")
+    words = ("train", "smoke", "reconstruction.epochs=1", "one_class.epochs=1", "--quiet")
     done = mocca(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "AUC" in done.stdout and "look at runs/smoke-reconstruction.epochs-1" in done.stdout

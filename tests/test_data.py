@@ -145,22 +145,45 @@ def test_a_damaged_binary_file_is_named(tmp_path):
         cifar10_files.find_or_prepare(tmp_path)
 
 
-@pytest.mark.data
-def test_cifar10_prepared_from_binaries_equals_the_prepared_copy(cifar10_dir, tmp_path):
-    """Writes the official binary files, checks them by their published MD5 sums, prepares a set from them."""
+@pytest.fixture(scope="module")
+def decoded(cifar10_dir) -> dict[str, np.ndarray]:
+    """All of the prepared CIFAR-10, see `cifar10_files.decode`."""
+    return cifar10_files.decode(cifar10_files.find_or_prepare(Path(cifar10_dir)))
 
-    arrays = cifar10_files.decode(cifar10_files.find_or_prepare(Path(cifar10_dir)))
-    folder = tmp_path / cifar10_files.BINARY_FOLDER
+
+@pytest.mark.data
+def test_the_prepared_cifar10_is_the_official_one(decoded):
+    """As the official binary files, which have published MD5 sums."""
+    for name, part in _files(decoded).items():
+        assert hashlib.md5(_binary(*part)).hexdigest() == cifar10_files.MD5[name]
+
+
+@pytest.mark.data
+def test_cifar10_prepared_from_binaries_equals_the_prepared_copy(decoded, tmp_path, monkeypatch):
+    """Writes the first pictures of each binary file with their MD5 sums, prepares a set from them."""
+    parts, folder = _files(decoded, 300), tmp_path / cifar10_files.BINARY_FOLDER
     folder.mkdir()
-    for i, name in enumerate(cifar10_files.TRAIN_FILES + cifar10_files.TEST_FILES):
-        which, rows = ("train", slice(10_000 * i, 10_000 * (i + 1))) if i < 5 else ("test", slice(None))
-        content = _binary(arrays[f"{which}_image"][rows], arrays[f"{which}_label"][rows])
-        assert hashlib.md5(content).hexdigest() == cifar10_files.MD5[name]
-        (folder / name).write_bytes(content)
+    for name, part in parts.items():
+        (folder / name).write_bytes(_binary(*part))
+    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in parts}
+    monkeypatch.setattr(cifar10_files, "MD5", sums)
+    monkeypatch.setattr(cifar10_files, "SIZES", {"train": 1500, "test": 300})
     prepared = cifar10_files.find_or_prepare(tmp_path)
     shutil.rmtree(folder)
-    for name, array in cifar10_files.decode(prepared).items():
-        np.testing.assert_array_equal(array, arrays[name])
+    found = cifar10_files.decode(prepared)
+    for split, names in (("train", cifar10_files.TRAIN_FILES), ("test", cifar10_files.TEST_FILES)):
+        for index, part in enumerate(("image", "label")):
+            wanted = np.concatenate([parts[name][index] for name in names])
+            np.testing.assert_array_equal(found[f"{split}_{part}"], wanted)
+
+
+def _files(decoded, count=10_000) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each official binary file, the first images and labels."""
+    starts = [("train", 10_000 * i) for i in range(5)] + [("test", 0)]
+    return {
+        name: tuple(decoded[f"{split}_{part}"][start : start + count] for part in ("image", "label"))
+        for name, (split, start) in zip(cifar10_files.MD5, starts, strict=True)
+    }
 
 
 def _binary(images, labels) -> bytes:
@@ -172,7 +195,8 @@ def _binary(images, labels) -> bytes:
 
 
 @pytest.mark.data
-def test_cifar10_has_the_published_sizes_and_range(cifar10_dir):
+def test_cifar10_has_the_published_sizes_and_range(cifar10_dir, decoded, monkeypatch):
+    monkeypatch.setattr(cifar10_files, "decode", lambda _: decoded)
     config = cifar10_config.get_config()
     config.data_dir = cifar10_dir
     cifar = data.load(config)
@@ -186,7 +210,6 @@ def test_cifar10_has_the_published_sizes_and_range(cifar10_dir):
 
 @pytest.mark.data
 def test_truncated_cifar10_is_an_error_that_says_so(cifar10_dir, tmp_path):
-
     source = cifar10_files.find_or_prepare(Path(cifar10_dir))
     copy = tmp_path / "cifar10" / source.name
     copy.mkdir(parents=True)

@@ -188,17 +188,15 @@ def test_symbolic_links_in_a_loop_end(parts):
 
 
 def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(parts, tmp_path):
-    config = small(parts, "texture", heldout_fraction=0.25, repeats=2, code_size=8, batch_size=16)
-    config.update(encoder="lenet", head="mean", layers=(2, 3))  # the smaller network compiles faster
-    config.reconstruction.epochs = config.one_class.epochs = 1
+    config = runs.quick(parts, "texture", heldout_fraction=0.25, repeats=2, alpha=0.05)
     result = pipeline.run(config, tmp_path / "run")
-    assert set(result["metrics"]) == {"layer2", "layer3", "combined"}
+    assert set(result["metrics"]) == {"layer1", "layer2", "combined"}
     assert result["threshold"]["heldout"] == 3
     assert 0 <= result["threshold"]["changed_flagged"] <= 1
-    assert set(result["made_up_defects"]) == {"layer2", "layer3", "combined"}
+    assert set(result["made_up_defects"]) == {"layer1", "layer2", "combined"}
     assert result["threshold"]["promised_share"] == pytest.approx(0.25)
     lines = (tmp_path / "run/scores.csv").read_text().splitlines()
-    assert lines[0] == "sample,label,score,layer2,layer3,map_largest,p_value"
+    assert lines[0] == "sample,label,score,layer1,layer2,map_largest,p_value"
     assert [line.split(",")[0] for line in lines[1:]] == ["test/good/a.png", "test/scratch/b.png"]
     assert len((tmp_path / "run/scores_heldout.csv").read_text().splitlines()) == 1 + 3
     assert "that takes 19 held out" in table.text(result)
@@ -207,8 +205,7 @@ def test_a_whole_run_on_texture_patches_writes_scores_p_values_and_threshold(par
 def test_normal_images_alone_give_a_threshold_and_no_metrics(tmp_path):
     for i in range(8):
         save(tmp_path / "flat" / f"{i}.png", seed=i)
-    config = small(tmp_path / "flat", code_size=8, batch_size=8)
-    config.stages = ("one_class",)
+    config = runs.quick(tmp_path / "flat", "mocca", stages=("one_class",), heldout_fraction=0.1)
     config.one_class.epochs = 0
     result = pipeline.run(config, tmp_path / "run")
     assert result["metrics"] == {} and result["samples"]["anomalous"] == 0

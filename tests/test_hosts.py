@@ -16,6 +16,7 @@ from tests.test_run import epochs, result
 # 200 units in batches of 48 over 4 devices: the last batch is short. The rate is so small that rounding cannot grow.
 SLOW = (
     "--config=configs/smoke.py",
+    "--config.layers=(0,1)",
     "--config.batch_size=47",
     "--config.reconstruction.epochs=1",
     "--config.one_class.epochs=1",

@@ -78,18 +78,6 @@ def test_the_smoke_config_of_clips_runs(finished):
         smoke.get_config("clips")
 
 
-def test_a_whole_run_on_videos_writes_frame_scores_and_their_table(tmp_path):
-    result = pipeline.run(tiny(), tmp_path / "run")
-    assert set(result["frames"]) == {"layer1", "layer5", "one_class", "reconstruction", "combined"}
-    row = result["frames"]["combined"]
-    assert {"micro_unscaled", "micro_per_video", "micro_causal", "macro"} == set(row)
-    assert result["metrics"]["one_class"]["auc"] == pytest.approx(result["frames"]["one_class"]["micro_unscaled"])
-    lines = (tmp_path / "run/scores.csv").read_text().splitlines()
-    assert lines[0] == "sample,label,score,layer1,layer5,one_class,reconstruction,p_value"
-    assert len(lines) == 1 + 3 * moving.FRAMES
-    assert result["samples"]["heldout_videos"] == 1 and "That is no promise" in table.text(result)
-
-
 def test_videos_without_labels_get_scores_and_no_metrics(tmp_path):
     for name in ("train/a", "train/b", "test/c"):
         save_frames(tmp_path / "films" / name, 10)
@@ -108,6 +96,18 @@ def stridden(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stridden")
     pipeline.run(tiny(planted=("speed2", "backwards"), score_stride=3), folder / "run")
     return folder / "run"
+
+
+def test_a_whole_run_on_videos_writes_frame_scores_and_their_table(stridden):
+    result = json.loads((stridden / "result.json").read_text())
+    assert set(result["frames"]) == {"layer1", "layer5", "one_class", "reconstruction", "combined"}
+    row = result["frames"]["combined"]
+    assert {"micro_unscaled", "micro_per_video", "micro_causal", "macro"} == set(row)
+    assert result["metrics"]["one_class"]["auc"] == pytest.approx(result["frames"]["one_class"]["micro_unscaled"])
+    lines = (stridden / "scores.csv").read_text().splitlines()
+    assert lines[0] == "sample,label,score,layer1,layer5,one_class,reconstruction,p_value"
+    assert len(lines) == 1 + 3 * moving.FRAMES
+    assert result["samples"]["heldout_videos"] == 1 and "That is no promise" in table.text(result)
 
 
 def test_a_run_measures_planted_anomalies_in_held_out_videos(stridden):
