@@ -1,8 +1,8 @@
 """Several one-class models trained at once, stacked by `vmap`: Table I's classes in one program.
 
 Order, initial weights and steps are those of the runs one by one (`mocca_jax.pipeline`), but for rounding and for the
-units that one class has more than another: those are left out. An epoch is one call: the pictures lie on the device,
-and the steps follow each other in `lax.scan`. Both are slow on a CPU, whose convolutions suffer from groups and loops.
+units that one class has more than another: those are left out. The pictures lie on the device; a step of all models is
+one call, whose convolutions are grouped, which a CPU is slow at.
 """
 
 import zlib
@@ -68,29 +68,26 @@ def _starts(config, name: str, images: jax.Array, before: Any) -> tuple[models.A
 
 def _trained(config, model, name: str, index: int, states: Any, images: jax.Array) -> Any:
     """The states after a stage."""
-    steps = batching.steps_per_epoch(images.shape[1], config.batch_size)
-    optimizer = _optimizer(config, name, images)
-    epoch = _epoch(train.make_step(model, STAGES[name], config, optimizer, _as_is, steps))
-    for number in range(config[name].epochs):
-        order = batching.epoch_order(images.shape[1], config.seed, index, number)
-        chosen = [order[at : at + config.batch_size] for at in range(0, len(order), config.batch_size)]
-        mask = np.stack([batching.mask(len(units), config.batch_size) for units in chosen])
-        filled = [np.concatenate([units, np.repeat(units[:1], config.batch_size - len(units))]) for units in chosen]
-        states = epoch(states, images, np.stack(filled), mask)
+    size = config.batch_size
+    steps = batching.steps_per_epoch(images.shape[1], size)
+    step = train.make_step(model, STAGES[name], config, _optimizer(config, name, images), _as_is, steps)
+    together = _together(step)
+    for epoch in range(config[name].epochs):
+        order = batching.epoch_order(images.shape[1], config.seed, index, epoch)
+        for start in range(0, len(order), size):
+            units = order[start : start + size]
+            filled = np.concatenate([units, np.repeat(units[:1], size - len(units))])
+            states = together(states, images, filled, batching.mask(len(units), size))
     return states
 
 
-def _epoch(step: Callable) -> Callable:
-    """All steps of an epoch of all models: `(states, images [M, N, ...], units [S, B], mask [S, B]) -> states`."""
+def _together(step: Callable) -> Callable:
+    """A step of all models: `(states, images [M, N, ...], units [B], mask [B]) -> states`."""
 
-    def one(images: jax.Array, states: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        units, mask = batch
-        return jax.vmap(step, in_axes=(0, 0, None))(states, images[:, units], mask)[0], None
+    def together(states: Any, images: jax.Array, units: jax.Array, mask: jax.Array) -> Any:
+        return jax.vmap(step, in_axes=(0, 0, None))(states, images[:, units], mask)[0]
 
-    def epoch(states: Any, images: jax.Array, units: jax.Array, mask: jax.Array) -> Any:
-        return jax.lax.scan(lambda states, batch: one(images, states, batch), states, (units, mask))[0]
-
-    return jax.jit(epoch, donate_argnums=0)
+    return jax.jit(together, donate_argnums=0)
 
 
 def _auc(config, model, state: train.TrainState, dataset: data.Dataset) -> float:

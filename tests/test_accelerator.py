@@ -8,7 +8,6 @@ import pytest
 from experiments import accelerator, accelerator_parts, rows, stacked
 from experiments.accelerator import Part
 from mocca_jax import Detector, pipeline
-from mocca_jax.configs import digits
 from tests.conftest import REPOSITORY
 
 
@@ -55,12 +54,11 @@ def test_the_detector_of_pictures_is_timed_and_compared(emitted, untrained):
     assert all(row["equal"] and row["scores"] < 1e-4 for row in found[2:])
 
 
-def test_stacked_models_are_those_of_runs_one_by_one(double, tmp_path):
-    config = digits.get_config()
-    config.update(layers=(1,), code_size=16, radius_warmup_epochs=0)
-    config.reconstruction.epochs = config.one_class.epochs = 1
-    alone = pipeline.run(config, tmp_path / "run")["metrics"]["combined"]["auc"]
-    assert stacked.auc_of_each([config, config]) == pytest.approx([alone, alone], abs=1e-6)
+def test_stacked_models_are_those_of_runs_one_by_one(double, smoke, tmp_path):
+    smoke.update(layers=(1,), radius_warmup_epochs=0)
+    smoke.reconstruction.epochs, smoke.one_class.epochs = 1, 2
+    alone = pipeline.run(smoke, tmp_path / "run")["metrics"]["combined"]["auc"]
+    assert stacked.auc_of_each([smoke, smoke]) == pytest.approx([alone, alone], abs=1e-6)
 
 
 def test_every_part_is_one_that_can_be_measured():
