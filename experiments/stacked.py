@@ -28,7 +28,13 @@ def auc_of_each(configs: Sequence[Any]) -> list[float]:
         ValueError: a data set changes its pictures from epoch to epoch.
         UserError: the data is not there.
     """
-    config, datasets = configs[0], [data.load(config) for config in configs]
+    datasets = [data.load(config) for config in configs]
+    model, states = trained(configs[0], datasets)
+    return [_auc(*of, model, _one(states, number)) for number, of in enumerate(zip(configs, datasets, strict=True))]
+
+
+def trained(config, datasets: Sequence[data.Dataset]) -> tuple[models.AutoEncoder, train.TrainState]:
+    """The network of the last stage, and its state after training on each of the data sets, stacked."""
     if any(dataset.augment for dataset in datasets):
         raise ValueError("stacked models see the same pictures in every epoch: no augmentation")
     count = min(len(dataset.train) for dataset in datasets)
@@ -37,10 +43,7 @@ def auc_of_each(configs: Sequence[Any]) -> list[float]:
     for index, name in enumerate(config.stages):
         model, starts = _starts(config, name, images, states)
         states = _trained(config, model, name, index, starts, images)
-    return [
-        _auc(of, model, _one(states, number), dataset)
-        for number, (of, dataset) in enumerate(zip(configs, datasets, strict=True))
-    ]
+    return model, states
 
 
 def _starts(config, name: str, images: jax.Array, before: Any) -> tuple[models.AutoEncoder, Any]:
@@ -90,7 +93,7 @@ def _together(step: Callable) -> Callable:
     return jax.jit(together, donate_argnums=0)
 
 
-def _auc(config, model, state: train.TrainState, dataset: data.Dataset) -> float:
+def _auc(config, dataset: data.Dataset, model, state: train.TrainState) -> float:
     mesh = parallel.own_mesh(1)
     scorer = evaluate.make_scorer(model, STAGES[config.stages[-1]], dataset.inputs.preprocess, config)
     found = evaluate.score_split(scorer, state, dataset.test, dataset.aggregate, config, mesh)

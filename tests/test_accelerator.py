@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 from experiments import accelerator, accelerator_parts, rows, stacked
 from experiments.accelerator import Part
 from mocca_jax import Detector, pipeline
+from mocca_jax.outputs import bundle
 from tests.conftest import REPOSITORY
 
 
@@ -54,11 +57,17 @@ def test_the_detector_of_pictures_is_timed_and_compared(emitted, untrained):
     assert all(row["equal"] and row["scores"] < 1e-4 for row in found[2:])
 
 
-def test_stacked_models_are_those_of_runs_one_by_one(double, smoke, tmp_path):
+def test_stacked_models_are_those_of_runs_one_by_one(double, smoke, tmp_path, monkeypatch):
     smoke.update(layers=(1,), radius_warmup_epochs=0)
     smoke.reconstruction.epochs, smoke.one_class.epochs = 1, 2
-    alone = pipeline.run(smoke, tmp_path / "run")["metrics"]["combined"]["auc"]
-    assert stacked.auc_of_each([smoke, smoke]) == pytest.approx([alone, alone], abs=1e-6)
+    auc = pipeline.run(smoke, tmp_path / "run")["metrics"]["combined"]["auc"]
+    made, train_all = [], stacked.trained
+    monkeypatch.setattr(stacked, "trained", lambda *of: made.append(train_all(*of)) or made[0])
+    assert stacked.auc_of_each([smoke, smoke]) == pytest.approx([auc, auc], abs=1e-6)
+    alone, (_, both) = bundle.load(tmp_path / "run").state, made[0]
+    for name in ("params", "batch_stats", "centroids", "radii"):
+        for wanted, found in zip(*(jax.tree.leaves(getattr(of, name)) for of in (alone, both)), strict=True):
+            np.testing.assert_allclose(found, np.stack([wanted, wanted]), rtol=1e-5, atol=1e-6)
 
 
 def test_every_part_is_one_that_can_be_measured():
