@@ -1,6 +1,9 @@
 """The notebook is executed cell by cell, with fewer layers and epochs."""
 
+import importlib.util
 import os
+import shutil
+import tomllib
 
 import nbformat
 import pytest
@@ -34,3 +37,24 @@ def test_the_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     assert text.count("AUC") >= 3 and "with the bar" in text
     assert len(pictures) == 3  # scores, ROC, examples with maps
     assert len(list(tmp_path.glob("runs/*/report.html"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("there", "extra"),
+    [
+        ((), ""),
+        (("nvidia-smi",), "[gpu12]"),
+        (("nvidia-smi", "jax_cuda12_plugin"), "[gpu12]"),
+        (("nvidia-smi", "jax_cuda13_plugin"), "[gpu]"),
+        (("libtpu",), "[tpu]"),
+    ],
+)
+def test_what_is_installed_fits_the_device_and_the_plugin_that_is_there(notebook, monkeypatch, there, extra):
+    cell = next(cell.source for cell in notebook.cells if "def extra" in cell.source)
+    names = {}
+    exec(cell, names)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in there else None)
+    assert names["extra"]() == extra
+    known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extra.strip("[]") in {"", *known}

@@ -2,7 +2,8 @@
 
 The file is a zip of manifest.json, program.stablehlo (for CPU, CUDA and TPU, any batch size) and weights.npz. The
 program takes pictures as uint8 and holds everything after decoding and resizing: scaling, network, distances, score,
-p-value, decision, threshold and anomaly map. `mocca_jax/export/exported.py` runs it in thirty lines and can be copied.
+p-value, decision, threshold and anomaly map; the network in the form that each platform would run, where these differ.
+`mocca_jax/export/exported.py` runs it in thirty lines and can be copied.
 
 Where the output ends in .onnx it is an ONNX file with the score alone, see `onnx_export.py`.
 
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from absl import logging
 from jax import export as jax_export
 
 import mocca_jax
-from mocca_jax import console
+from mocca_jax import console, models
 from mocca_jax.config import setting
 from mocca_jax.data.inputs import TILES
 from mocca_jax.detector import Detector
@@ -74,13 +76,13 @@ def export(run: Path, output: Path, by: str | None = None) -> float:
 
 def write(detector: Detector, path: Path) -> None:
     """The file, unchecked."""
-    function, weights = program.make(detector)
+    functions, weights = _on_each(detector, PLATFORMS)
     leaves, structure = jax.tree.flatten(weights)
     (batch,) = jax_export.symbolic_shape("batch")
     shape = picture_shape(detector)
 
     def of_leaves(leaves: list[jax.Array], raw: jax.Array) -> dict[str, jax.Array]:
-        return function(jax.tree.unflatten(structure, leaves), raw)
+        return jax.lax.platform_dependent(jax.tree.unflatten(structure, leaves), raw, **functions)
 
     arguments = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     pictures = jax.ShapeDtypeStruct((batch, *shape), np.uint8)
@@ -95,6 +97,23 @@ def write(detector: Detector, path: Path) -> None:
         file.writestr(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True))
         for name, content in parts.items():
             file.writestr(name, content)
+
+
+def _on_each(detector: Detector, platforms: tuple[str, ...]) -> tuple[dict[str, program.Program], Any]:
+    """The detector's program for each platform, and the weights, which are the same for all."""
+    made: dict[str, tuple[program.Program, Any]] = {}
+    wanted = {platform: models.formulation_for(detector.config.formulation, platform) for platform in platforms}
+    for formulation in wanted.values():
+        if formulation not in made:
+            made[formulation] = program.make(_computed_as(detector, formulation))
+    return {platform: made[of][0] for platform, of in wanted.items()}, made[wanted[platforms[0]]][1]
+
+
+def _computed_as(detector: Detector, formulation: str) -> Detector:
+    """The same detector with its network in this form."""
+    config = detector.config.copy_and_resolve_references()
+    config.formulation = formulation
+    return Detector(replace(detector.content, config=config), detector.by, detector.alpha)
 
 
 def picture_shape(detector: Detector) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ def build(
     Raises:
         ValueError: a name is not in its table, or the sizes do not fit the network.
     """
-    rewritten = use_rewrites(config.formulation)
+    rewritten = formulation_for(config.formulation) == "rewritten"
     made = heads.make(head or config.head, config)
     encoder, decoder = network(config).build(tuple(image_shape), config.code_size, tuple(layers), made, rewritten)
     parts = encoder, heads.Answers(outputs) if outputs else decoder
@@ -104,9 +104,23 @@ def check_normalize(config) -> None:
         )
 
 
-def use_rewrites(formulation: str) -> bool:
-    """`"auto"`: the CPU's rewritten forms on a CPU, the readable ones on GPU and TPU."""
-    return formulation == "rewritten" or (formulation == "auto" and jax.default_backend() == "cpu")
+def formulation_for(formulation: str, platform: str | None = None) -> str:
+    """A config's `formulation` on a platform: of `"auto"`, `"rewritten"` on a CPU, `"plain"` on all others.
+
+    A network is built for one platform. Whoever lowers or exports a program for another than this process's says so by
+    the config's field: `config.formulation = formulation_for(config.formulation, "cuda")`.
+
+    Args:
+        formulation: "auto", "plain" or "rewritten"; the last two hold everywhere.
+        platform: "cpu", "cuda", "rocm", "tpu", ...; None: that of this process.
+
+    Example:
+        >>> formulation_for("auto", "cpu"), formulation_for("auto", "tpu"), formulation_for("rewritten", "tpu")
+        ('rewritten', 'plain', 'rewritten')
+    """
+    if formulation != "auto":
+        return formulation
+    return "rewritten" if (platform or jax.default_backend()) == "cpu" else "plain"
 
 
 def init_variables(model: AutoEncoder, image_shape: tuple[int, ...], key: jax.Array, method: str) -> dict:
