@@ -21,7 +21,7 @@ from mocca_jax import config as configs
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import motion, normal_features, places
+from mocca_jax.method import motion, normal_features, places, triangles
 from mocca_jax.outputs import results
 from mocca_jax.scoring import causes, placed
 from mocca_jax.training import parallel
@@ -260,15 +260,11 @@ def _as_tree(statistics: placed.Placed | motion.Motion | None) -> dict[str, Any]
 def _packed(found: places.Statistics) -> dict[str, np.ndarray]:
     """The large arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
     whitener = np.asarray(found.whitener)
-    rows, columns = np.triu_indices(whitener.shape[-1])
-    return {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
+    return {"whitener": triangles.packed(whitener), "bank": np.asarray(found.bank).astype(np.float16)}
 
 
 def _unpacked(tree: dict[str, Any]) -> dict[str, np.ndarray]:
-    places_, size = tree["mean"].shape
-    whitener = np.zeros((places_, size, size), np.float32)
-    rows, columns = np.triu_indices(size)
-    whitener[:, rows, columns] = tree["whitener"]
+    whitener = triangles.unpacked(tree["whitener"], tree["mean"].shape[1], mirrored=False)
     return {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}
 
 

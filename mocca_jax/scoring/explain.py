@@ -91,7 +91,7 @@ def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequenc
     for n, picture in ((n, seen[n]) for n in which):
         located: tuple[Cause, ...] = ()
         if detector.map_scale is not None:
-            (drawn,) = detector.maps_of([picture.pixels])
+            (drawn,) = detector.maps_of([picture.pixels], found.coarse(n))
             regions = found.regions[n] if found.regions else []
             regions = regions or detector.regions_of(drawn, picture, True)[:1]
             located = detector.explainer.causes(picture.pixels, drawn, regions, picture.sides)

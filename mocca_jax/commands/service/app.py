@@ -38,7 +38,7 @@ from mocca_jax.commands.service.shelf import Product, Shelf
 from mocca_jax.data import decoder
 from mocca_jax.data.incoming import Seen
 from mocca_jax.data.likeness import looks_like
-from mocca_jax.detector import Detector
+from mocca_jax.detector import Detector, Findings
 from mocca_jax.errors import UserError
 
 UNFIT = "an unknown or repeated parameter, or a value that it cannot have"
@@ -251,8 +251,15 @@ async def _judged(
         anomalous=anomalous,
         threshold=detector.calibration.threshold if detector.calibration else None,
         layers={name: float(values[index]) for name, values in found.layers.items()},
-        **await asyncio.to_thread(drawings.of, detector, view, bool(anomalous), with_map, overlay),
+        **await _drawn(detector, view, found, index, with_map, overlay),
     )
+
+
+async def _drawn(detector: Detector, picture: Seen, found: Findings, index: int, *wanted: bool) -> dict[str, Any]:
+    """As `drawings.of`; without a thread where there is nothing to draw."""
+    if any(wanted) or (found.anomalous is not None and found.anomalous[index]):
+        return await asyncio.to_thread(drawings.of, detector, picture, found, index, *wanted)
+    return drawings.of(detector, picture, found, index, *wanted)
 
 
 def _seen(detector: Detector, body: bytes, limits: Limits) -> Seen:

@@ -8,17 +8,23 @@ from PIL import Image
 
 from mocca_jax.data.incoming import Seen
 from mocca_jax.data.inputs import fitted_size, placement
-from mocca_jax.detector import Detector
+from mocca_jax.detector import Detector, Findings
 from mocca_jax.report import overlays
 
 
-def of(detector: Detector, picture: Seen, anomalous: bool, with_map: bool, overlay: bool) -> dict[str, Any]:
-    """The fields of an `Answer` that are made of the picture's map: `regions`, and those that are asked for."""
+def of(
+    detector: Detector, picture: Seen, findings: Findings, index: int, with_map: bool, overlay: bool
+) -> dict[str, Any]:
+    """The fields of an `Answer` that are made of a picture's map: `regions`, and those that are asked for.
+
+    The picture is that at `index` of those that the `findings` are of.
+    """
+    anomalous = findings.anomalous is not None and bool(findings.anomalous[index])
     if detector.map_scale is None:
         return {"regions": None}
     if not (anomalous or with_map or overlay):
         return {"regions": []}
-    (values,) = detector.maps_of([picture.pixels])
+    (values,) = detector.maps_of([picture.pixels], findings.coarse(index))
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
     found: dict[str, Any] = {
         "regions": [region.as_dict() for region in detector.regions_of(values, picture, True)] if anomalous else []
