@@ -85,6 +85,11 @@ def check(detector: Any) -> None:
         raise UserError("this run judges pictures in tiles, which are not explained yet; its regions say where")
 
 
+def is_able(detector: Any) -> bool:
+    """Whether a detector explains what it says."""
+    return not (detector.inputs.has_frames or detector.scorer.judge)
+
+
 def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequence[int]) -> list[Explanation]:
     """Of those numbered `which` among pictures that `Detector.see` made, and of which it has `found` this."""
     explained = []
