@@ -72,14 +72,12 @@ class Scorer:
             if found is None:
                 raise UserError("no pictures were given")
             return found
-        units, counts, drawn, at_once = [], [], [], self.config.batch_size
+        units, counts, drawn = [], [], []
         for chunk in chunks:
             cut = [self.units_of(raw) for raw in chunk]
             counts += [len(part) for part in cut]
             if maps and placed.is_used(self.config):
-                found, of_chunk = self._in_batches(
-                    np.concatenate(cut), lambda judged: (judged.scores, judged.map), at_once
-                )
+                found, of_chunk = self._in_batches(np.concatenate(cut), lambda judged: (judged.scores, judged.map))
                 drawn.append(of_chunk)
             else:
                 found = self.score_units(np.concatenate(cut))
@@ -97,7 +95,7 @@ class Scorer:
         """
         many = self._padded(len(raw))
         one_by_one = len(raw) <= FEW and 1 in self._compiled and many not in self._compiled
-        return self._in_batches(raw, lambda found: found, 1 if one_by_one else self.config.batch_size)
+        return self._in_batches(raw, lambda found: found, 1 if one_by_one else None)
 
     def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
         """Of every frame of one video; no more of it is held than a batch of clips needs."""
@@ -207,11 +205,11 @@ class Scorer:
 
     def score_units(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         """`evaluate.unit_scores` of raw units `[U, ...]`, at most a batch of the config at once."""
-        return self._in_batches(raw, evaluate.scores_in, self.config.batch_size)
+        return self._in_batches(raw, evaluate.scores_in)
 
-    def _in_batches(self, raw: np.ndarray, picked: Callable[[Any], Any], size: int) -> Any:
-        """What is `picked` of what the program gives of raw units `[U, ...]`, at most `size` at once."""
-        found = []
+    def _in_batches(self, raw: np.ndarray, picked: Callable[[Any], Any], size: int | None = None) -> Any:
+        """What is `picked` of what the program gives of raw units `[U, ...]`, at most `size`, or a batch, at once."""
+        found, size = [], size or self.config.batch_size
         for start in range(0, len(raw), size):
             part = raw[start : start + size]
             # A single unit, padded to one for each device, would only make the others compute for nothing.
