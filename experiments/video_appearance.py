@@ -25,7 +25,7 @@ from mocca_jax import models, weights
 from mocca_jax.config import files
 from mocca_jax.data import flow, footage, inputs, planted, video_layout
 from mocca_jax.method import frames as scalings
-from mocca_jax.method import metrics, motion, over_time, places
+from mocca_jax.method import metrics, motion, over_time, places, resampling
 from mocca_jax.training import parallel
 from mocca_jax.training.step import features_of
 
@@ -135,7 +135,7 @@ class Appearance:
             image = seen.preprocess(jnp.repeat(raw, 3, axis=-1))
             _, sown = model.apply(loaded, image, jnp.ones(len(raw)), False, method="encode", mutable=["features"])
             maps = features_of(sown).values()
-            ways = [(places.resampling(rows, x.shape[1]), places.resampling(columns, x.shape[2])) for x in maps]
+            ways = [(resampling.means(rows, x.shape[1]), resampling.means(columns, x.shape[2])) for x in maps]
             made = [jnp.einsum("ai,nijc,bj->nabc", a, x, b) for x, (a, b) in zip(maps, ways, strict=True)]
             return [of.reshape(len(raw), rows * columns, -1) for of in made]
 

@@ -23,10 +23,11 @@ from mocca_jax.data.incoming import Seen
 from mocca_jax.data.inputs import mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
+from mocca_jax.files import whole
 from mocca_jax.method.threshold import Calibration
 from mocca_jax.outputs import bundle, calibrated
 from mocca_jax.pipeline import given, update
-from mocca_jax.scoring import causes, evaluate, explain, maps, moments, regions, tiled
+from mocca_jax.scoring import causes, evaluate, explain, maps, moments, placed, regions, tiled
 from mocca_jax.scoring.conventions import OutlierConventions, check
 from mocca_jax.scoring.evaluate import Findings
 from mocca_jax.scoring.moments import Moment
@@ -47,6 +48,7 @@ class Detector(OutlierConventions):
     def __init__(self, content: bundle.Content, by: str | None = None, alpha: float | None = None):
         self.content, self._given = content, {"content": content, "by": by, "alpha": alpha}
         self._run: Path | None = None
+        self._stamp: whole.Stamp | None = None  # of the file that holds the same
         self.config, self.inputs, self.map_scale = content.config, content.inputs, content.map_scale
         self._decide(by, alpha)
         self.scorer = Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
@@ -70,17 +72,17 @@ class Detector(OutlierConventions):
             UserError: no such run, it has not ended, the file is damaged or of another version; `by` is neither; too
                 few samples were held out for this alpha.
         """
-        content = bundle.load(Path(run))
+        stamp, content = whole.stamp(Path(run, bundle.FILE)), bundle.load(Path(run))
         if formulation is not None:
             check("formulation", formulation, FORMULATIONS)
-            content.config.formulation = formulation
+            content.config.formulation, stamp = formulation, None  # it is not what the file holds
         made = cls(content, by, alpha)
-        made._run = Path(run)
+        made._run, made._stamp = Path(run), stamp
         return made
 
     @classmethod
     def fit(cls, normal: Any, config: ConfigDict, workdir: str | Path | None = None) -> "Detector":
-        """Trains on normal pictures, without the command line.
+        """Trains on normal pictures.
 
         Args:
             normal: a folder, laid out as for `configs/folder.py`; or several pictures, as for `score`: an array
@@ -139,8 +141,8 @@ class Detector(OutlierConventions):
         """
         if self._run is None:
             raise UserError("only a detector that was loaded from its run's folder can be updated")
-        done = update.update(self._run, pictures, force=force)
-        self.set_params(content=bundle.load(self._run))
+        done, held = update.updated(self._run, pictures, force, update.Held(self.content, self._stamp, self.scorer))
+        self.set_params(content=held.content)._stamp = held.stamp
         return done
 
     @property
@@ -175,8 +177,7 @@ class Detector(OutlierConventions):
     def p_value(self, pictures: Any) -> np.ndarray:
         """`[N]`: the share of normal pictures that look at least as anomalous, from held-out ones; small = anomalous.
 
-        Raises:
-            UserError: as `score`; or the run held nothing out.
+        Raises UserError as `score`, and where the run held nothing out.
         """
         return self._calibrated().p_values(self.score(pictures))
 
@@ -196,10 +197,7 @@ class Detector(OutlierConventions):
         """Scores, each layer's part, p-values and decisions in one go; arguments and errors as for `score`."""
         if self.inputs.has_frames:
             return self.findings(self.scorer.scores(pictures))
-        parts = [self.of_seen(chunk) for chunk in self.scorer.prepared(pictures)]
-        if not parts:
-            raise UserError("no pictures were given")
-        return evaluate.all_findings(parts)
+        return evaluate.all_findings([self.of_seen(chunk) for chunk in self.scorer.prepared(pictures)])
 
     def explain(self, picture: Any) -> explain.Explanation:
         """Why one picture has its score, in numbers and words; raises UserError as `score`, and of videos."""
@@ -207,20 +205,19 @@ class Detector(OutlierConventions):
 
     def of_seen(self, pictures: list[Seen]) -> Findings:
         """As `examine`, of pictures that `see` made, all at once."""
-        found = self.findings(self.of_views([[picture.pixels for picture in pictures]]))
-        if found.anomalous is None or self._maps is None:
+        found = self.findings(self.of_views([[picture.pixels for picture in pictures]], maps=True))
+        if found.anomalous is None or self.map_scale is None:
             return found
-        flagged = np.flatnonzero(found.anomalous).tolist()
-        drawn = self.maps_of([pictures[n].pixels for n in flagged]) if flagged else []
         made: list[list[Region]] = [[] for _ in pictures]
-        for n, values in zip(flagged, drawn, strict=True):
+        for n in np.flatnonzero(found.anomalous).tolist():
+            (values,) = self.maps_of([pictures[n].pixels], found.coarse(n))
             made[n] = self.regions_of(values, pictures[n], True)
         return replace(found, regions=made)
 
     def regions_of(self, values: np.ndarray, picture: Seen, flagged: bool) -> list[Region]:
         """The regions of a picture's map; see `regions.of_map`."""
-        least = setting(self.config, "least_region")
-        return regions.of_map(values, self.map_scale.threshold, picture.sides, self.inputs, least, flagged)
+        limit, least = self.map_scale.threshold, setting(self.config, "least_region")
+        return regions.of_map(values, limit, picture.sides, self.inputs, least, flagged)
 
     def moments(self, video: Any, live: bool = False) -> Iterator[Moment]:
         """The frames of one video as they are judged, in order; of a running one as soon as their scores are known.
@@ -233,22 +230,23 @@ class Detector(OutlierConventions):
         """
         return moments.of_video(self.scorer, self.findings, video, live)
 
-    def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
-        """Scores of pictures that `view` made, some at a time."""
+    def of_views(self, chunks: Iterable[list[np.ndarray]], maps: bool = False) -> evaluate.Scores:
+        """Scores of pictures that `view` made, some at a time; with coarse `maps`, where they are made of such."""
         if self.by == "score":
-            return self.scorer.of_views(chunks)
-        parts = [(self.scorer.of_views([chunk]), self.maps_of(chunk)) for chunk in chunks if chunk]
+            return self.scorer.of_views(chunks, maps)
+        parts, largest = [], []
+        for chunk in filter(None, chunks):
+            parts.append(self.scorer.of_views([chunk], maps=True))
+            largest += [values.max() for values in self.maps_of(chunk, parts[-1].maps)]
         if not parts:
             raise UserError("no pictures were given")
-        largest = np.array([values.max() for _, found in parts for values in found])
-        return evaluate.Scores(largest, evaluate.joined([found.layers for found, _ in parts]))
+        return replace(evaluate.one_after_another(parts), combined=np.array(largest), terms=())
 
     def findings(self, found: evaluate.Scores) -> Findings:
         """What follows from scores."""
-        if self.calibration is None:
-            return Findings(found.combined, found.layers, None, None)
-        decided = self.calibration.is_anomalous(found.combined)
-        return Findings(found.combined, found.layers, self.calibration.p_values(found.combined), decided)
+        score, known = found.combined, self.calibration
+        decided = (None, None) if known is None else (known.p_values(score), known.is_anomalous(score))
+        return Findings(score, found.layers, *decided, maps=found.maps)
 
     def anomaly_map(self, pictures: Any) -> list[np.ndarray]:
         """One map `[rows, columns]` per picture, of the size that `view` has; larger = more anomalous.
@@ -259,13 +257,13 @@ class Detector(OutlierConventions):
         found = ((raw, values) for chunk in raws for raw, values in zip(chunk, self.maps_of(chunk), strict=True))
         return [tiled.at_full_size(values, raw.shape[:2]) for raw, values in found]
 
-    def maps_of(self, raws: list[np.ndarray]) -> list[np.ndarray]:
-        """Maps of pictures that `view` made; of tiles smaller ones, see `tiled.drawn`."""
+    def maps_of(self, raws: list[np.ndarray], coarse: np.ndarray | None = None) -> list[np.ndarray]:
+        """Maps of pictures that `view` made, from their `coarse` ones if known; of tiles smaller, see `tiled.drawn`."""
+        if self.map_scale is None:
+            raise UserError(calibrated.NO_MAPS)
         if self._maps is None:
-            raise UserError(
-                "this run made no anomaly maps: they need a run on a folder of images with config.maps and "
-                "heldout_fraction > 0"
-            )
+            found = self.scorer.of_views([raws], maps=True).maps if coarse is None else coarse
+            return list(placed.drawn(found, *raws[0].shape[:2], maps.SMOOTHING))
         sizes = np.array([raw.shape[:2] for raw in raws])
         if tiled.is_used(self.config):  # one by one: copies of large pictures are not made
             return list(self._maps(Pictures(raws, sizes)))
@@ -284,16 +282,17 @@ class Detector(OutlierConventions):
         check("by", by, BY)
         self.by, self.calibration = by, calibrated.of(self.content, by, alpha)
 
-    def _map_method(self) -> maps.Maps:
+    def _map_method(self) -> maps.Maps | None:
+        """What draws maps; None where scores are made of them."""
         if self.scorer.judge:
             return tiled.make_maps(self.scorer.judge, self.scorer.state, maps.SMOOTHING)
+        if placed.is_used(self.config):
+            return None
         context = maps.Context(self.scorer.model, self.scorer.state, self.inputs, self.config, self.scorer.mesh)
         return maps.make(self.map_scale.method, context, self.content.map_statistics)
 
     def _calibrated(self) -> Calibration:
-        if self.calibration is None:
-            raise UserError(calibrated.NOTHING_HELD_OUT)
-        return self.calibration
+        return calibrated.needed(self.calibration)
 
 
 def _unpacked(file: bytes, by: str | None, alpha: float | None) -> Detector:

@@ -553,6 +553,18 @@ def test_films_that_are_torn_broken_short_or_twice_are_problems(tmp_path):
     expect(tmp_path, *lines, problems=6, notes=1)
 
 
+def test_large_pictures_are_noted_and_what_tiles_take_is_told(plates):
+    rng = np.random.default_rng(0)
+    for path in sorted((plates / "train/good").glob("*.png")):
+        save(path, rng.integers(0, 256, (1100, 1024, 3), np.uint8))
+    shutil.rmtree(plates / "test")
+    shutil.rmtree(plates / "ground_truth", ignore_errors=True)
+    said = "note: 20 picture(s) at least 4 times as wide and high as the 256x256 that the network sees. Small defects"
+    expect(plates, said, "--config=folder:tiled", "1024x1100", notes=1)
+    expect(plates, "no problems", tile="256")
+    expect(plates, "20 picture(s) smaller than a tile of 1040x1040", problems=1, tile="1040")
+
+
 def test_frames_that_are_broken_missing_or_of_several_sizes_are_problems(campus):
     (campus / "training/frames/01/005.png").write_bytes(b"")
     save(campus / "training/frames/02/007.png", (20, 30, 3))

@@ -97,8 +97,8 @@ def test_conventions_of_scikit_learn_have_the_other_sign(finished, parts):
 def test_few_batch_sizes_are_compiled(finished, rng):
     detector = Detector.load(finished / "object")
     sizes = set()
-    compiled = detector.scorer._score
-    detector.scorer._score = lambda state, raw, mask: sizes.add(len(raw)) or compiled(state, raw, mask)
+    compiled = detector.scorer._program
+    detector.scorer._program = lambda state, raw, mask: sizes.add(len(raw)) or compiled(state, raw, mask)
     for count in (1, 2, 3, 5, 8, 9, 17):
         detector.score(rng.integers(0, 256, (count, 32, 32, 3), np.uint8))
     assert len(sizes) <= 4 and max(sizes) == 8

@@ -99,7 +99,17 @@ def test_the_root_stays_small_and_every_room_says_what_it_is_for():
 
 
 def test_the_method_knows_no_network_data_set_or_file():
-    allowed = ("collections", "dataclasses", "jax", "numpy", "scipy", "sklearn", "threadpoolctl", "typing")
+    allowed = (
+        "collections",
+        "concurrent",
+        "dataclasses",
+        "jax",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "threadpoolctl",
+        "typing",
+    )
     for path in (PACKAGE / "method").glob("*.py"):
         outside = [i for i in imports(path) if not i.startswith("mocca_jax.method.")]
         assert not [i for i in outside if i.split(".")[0] not in allowed and i != "flax.struct"], path.name

@@ -120,6 +120,29 @@ def test_an_unusual_picture_comes_with_its_regions_in_its_own_pixels_and_a_good_
         assert np.asarray(overlay)[..., 3].max() < reddest
 
 
+def test_why_a_picture_is_unusual_is_told_when_asked_with_the_good_picture_that_is_most_alike(detector, washers):
+    square = runs.pictures(washers, "test/square")[0]
+    wanted = detector.explain(square).as_dict(files=False)
+
+    async def asked():
+        async with asking(detector) as client:
+            found = (await client.post("/score?explain=true", content=square.read_bytes())).json()
+            number = found["explanation"]["regions"][0]["nearest"]["number"]
+            paths = (f"/good/{number}", "/good/100000", "/good/-1", "/products")
+            return found, *[await client.get(path) for path in paths]
+
+    found, good, absent, negative, products = asyncio.run(asked())
+    told = found["explanation"]
+    assert told["sentences"] == wanted["sentences"] and products.json()["products"][0]["explains"]
+    nearest = told["regions"][0]["nearest"]
+    assert nearest == wanted["regions"][0]["nearest"] and "file" not in nearest
+    with Image.open(washers / nearest["name"]) as image, Image.open(io.BytesIO(good.content)) as shown:
+        assert shown.size == image.size
+        difference = np.asarray(shown, float) - np.asarray(image.convert("RGB"), float)
+        assert np.abs(difference).mean() < 8  # a JPEG of it
+    assert absent.status_code == negative.status_code == 404
+
+
 def test_a_model_without_maps_has_null_for_regions(untrained, washers):
     content = Detector.load(untrained).content
     plain = Detector(replace(content, map_scale=None, map_heldout=None, map_statistics={}))

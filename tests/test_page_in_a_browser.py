@@ -133,6 +133,15 @@ def test_pictures_are_judged_listed_with_the_unusual_first_and_shown_with_region
     page.locator("summary").click()
     assert "Larger shapes, at their place" in page.locator("#numbers").inner_text()
 
+    # why, in the words of the detector, with the good picture that is most alike
+    why = detector.explain(squares[0])
+    assert page.locator("#sentences li").all_inner_texts() == list(why.sentences)
+    page.locator("#good-picture").wait_for()
+    with Image.open(washers / why.causes[0].nearest.name) as image:
+        seen = "of => of.decode().then(() => [of.naturalWidth, of.naturalHeight])"
+        assert page.locator("#good-picture").evaluate(seen) == [*image.size]
+    assert why.causes[0].nearest.name in page.locator("#good-name").inner_text()
+
     for key, name in (("ArrowDown", "broken.png"), ("ArrowDown", None), ("ArrowUp", "broken.png")):
         page.keyboard.press(key)
         assert name in (None, page.locator("#name").inner_text())

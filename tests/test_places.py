@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from mocca_jax.method import places
+from mocca_jax.method import places, resampling
 
 GRID = (3, 4)
 PLACES, SIZE = 12, 5
@@ -119,8 +119,8 @@ def test_usual_distances_become_standard(rng):
 
 def test_resampling_keeps_the_mean_and_a_constant():
     for cells, size in ((16, 64), (16, 16), (32, 16), (7, 20)):
-        np.testing.assert_allclose(places.resampling(cells, size).sum(1), 1, rtol=1e-5)
-    assert places.resampling(2, 4) @ np.array([0.0, 0, 4, 4]) == pytest.approx([4 / 6, 20 / 6])
+        np.testing.assert_allclose(resampling.means(cells, size).sum(1), 1, rtol=1e-5)
+    assert resampling.means(2, 4) @ np.array([0.0, 0, 4, 4]) == pytest.approx([4 / 6, 20 / 6])
 
 
 def test_a_small_distance_is_no_rounding_of_large_features(x):

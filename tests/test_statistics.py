@@ -18,7 +18,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, predictions, results
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import maps, placed
 from mocca_jax.training import parallel
 from mocca_jax.weights import packaged
 from tests.runs import drawn, pictures, rows_of
@@ -28,6 +28,12 @@ from tests.runs import untrained as config_of
 @pytest.fixture(scope="module")
 def detector(untrained):
     return Detector.load(untrained)
+
+
+def test_a_map_that_a_score_is_made_of_is_drawn_as_it_is_enlarged_and_smoothed():
+    found = np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32)
+    wanted = [maps.smoothed(np.asarray(values)) for values in placed.enlarged(found, 48, 80)]
+    np.testing.assert_allclose(placed.drawn(found, 48, 80, maps.SMOOTHING), wanted, atol=1e-5)
 
 
 def test_obvious_defects_are_found_and_good_pictures_let_pass(untrained, detector, washers):

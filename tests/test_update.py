@@ -199,3 +199,42 @@ def test_the_bank_is_the_same_in_whatever_order_pictures_come(small):
     one, other = keys[learnt.in_bank(keys)], keys[order][learnt.in_bank(keys[order])]
     assert len(one) == 16 and {bytes(key) for key in one} == {bytes(key) for key in other}
     assert learnt.in_bank(keys[:16]).tolist() == list(range(16))
+
+
+def test_what_waits_in_the_queue_leaves_it_and_comes_back_with_the_update_undone(run, tmp_path, washers, capsys):
+    waits, learnt_ones = stored.queue_folder(run, "good"), stored.queue_folder(run, "learnt")
+    waits.mkdir(parents=True)
+    saved(tmp_path / "more", drawn(2, seed=11, side=160))
+    shutil.copy(tmp_path / "more/0.png", waits / "new.png")
+    shutil.copy(washers / "train/good/3.png", waits / "known.png")
+    elsewhere = tmp_path / "more/1.png"
+    done = update.update(run, [waits, elsewhere])
+    assert sorted(done.queued) == ["known.png", "new.png"] and "wait no more" in "\n".join(command.told(done))
+    assert not list(waits.iterdir()) and elsewhere.exists()
+    assert {path.name for path in learnt_ones.iterdir()} == {"known.png", "new.png"}
+    names = stored.load(run, bundle.load(run)).names
+    assert str(learnt_ones / "new.png") in names and str(elsewhere) in names  # where they are found later
+    assert update.undo(run) == 1
+    assert {path.name for path in waits.iterdir()} == {"known.png", "new.png"}
+    shutil.rmtree(tmp_path / "more")
+    (waits / "new.png").unlink()
+    with pytest.raises(UserError, match="nothing to add"):  # all are known: nothing is changed but the queue
+        update.update(run, waits)
+    assert not list(waits.iterdir())
+
+
+def test_a_detector_in_memory_is_not_read_again_and_compiles_nothing_for_a_few(run, monkeypatch):
+    detector, new = Detector.load(run), drawn(4, seed=5)
+    detector.score(new[0])
+    read, ran = [], []
+    load, program = bundle.load, detector.scorer._program
+    monkeypatch.setattr(bundle, "load", lambda path: read.append(path) or load(path))
+    detector.scorer._program = lambda state, raw, mask: ran.append(len(raw)) or program(state, raw, mask)
+    detector.update(list(drawn(2, seed=11, side=160)))
+    assert not read and set(ran) <= {1, *detector.scorer._compiled}
+    np.testing.assert_allclose(detector.score(new), Detector.load(run).score(new), rtol=1e-6)
+    read.clear()
+    update.update(run, list(drawn(2, seed=12, side=160)))  # by somebody else, who reads it
+    assert len(read) == 1
+    assert detector.update(list(drawn(2, seed=13, side=160))).pictures == (28, 30)
+    assert len(read) == 2

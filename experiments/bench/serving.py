@@ -28,6 +28,7 @@ from mocca_jax import Detector
 
 PICTURES, BROKEN = 16, 4  # files, of which every fourth is broken
 BARE = 240  # pictures that the bare detector scores at once
+KEPT = 2.0  # seconds that an idle connection is used again: less than the service keeps it
 COLUMNS = ("requests", "median ms", "p95 ms", "answers/s", "scored/s", "bare/s", "CPU ms", "bare", "wrong", "memory MB")
 
 
@@ -54,7 +55,7 @@ def main() -> None:
 async def load(options, address: str, service: subprocess.Popen, began: float) -> None:
     detector = Detector.load(options.run)
     bodies, wanted = bodies_and_scores(detector)
-    limits = httpx.Limits(max_connections=options.at_once)
+    limits = httpx.Limits(max_connections=options.at_once, keepalive_expiry=KEPT)
     async with httpx.AsyncClient(base_url=address) as client:
         while True:
             try:

@@ -2,6 +2,7 @@
 
     mocca check my_parts
     mocca check my_parts --alpha=0.01
+    mocca check my_surfaces --tile=256
     mocca check my_videos
 
 Prints what is there, then every problem with a line on how to mend it, and notes of what is worth knowing. Exit code 1
@@ -21,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
 from mocca_jax.commands.train import holds_films
-from mocca_jax.config import files, typed
+from mocca_jax.config import files, setting, typed
 from mocca_jax.data import films, layout, video_layout
 from mocca_jax.data.findings import Finding, copies, masks, pictures, unused, videos
 from mocca_jax.data.findings.pictures import Pictures
@@ -39,9 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
     takes.add_argument("folder", type=Path, help="laid out as for training")
     takes.add_argument("--alpha", help="share of good pictures that may be flagged (default: as config folder says)")
     takes.add_argument("--depth", help="bits that count in pictures of more than 8, as for training")
+    takes.add_argument("--tile", help="side of the tiles that large pictures are to be looked at in, as for training")
     options = begin(takes, arguments)
     with plain_errors():
-        fields = {name: getattr(options, name) for name in ("alpha", "depth")}
+        fields = {name: getattr(options, name) for name in ("alpha", "depth", "tile")}
         text, problems = report(options.folder, **{name: value for name, value in fields.items() if value is not None})
     print(text)
     sys.exit(1 if problems else 0)
@@ -52,7 +54,7 @@ def report(folder: Path, **fields: str) -> tuple[str, int]:
 
     Args:
         folder: of pictures or of videos, told apart as `mocca train` does.
-        fields: `alpha` and `depth` as they are typed.
+        fields: `alpha`, `depth` and `tile` as they are typed.
 
     Raises:
         UserError: no such folder, nothing in it to train on, or a field that cannot be.
@@ -81,7 +83,7 @@ def _of_pictures(folder: Path, config: ConfigDict) -> tuple[list[str], list[Find
     ]
     rows = [_row(name, [of.looks[path].facts for path in paths]) for name, paths in split] + [f"masks: {len(labels)}"]
     return rows, [
-        *pictures.find(of, config.alpha, config.resize, config.depth),
+        *pictures.find(of, config.alpha, config.resize, config.depth, setting(config, "tile")),
         *copies.find(of, config.depth),
         *masks.find(of, of_masks, config.resize),
         *unused(found.unused, found.name),

@@ -280,7 +280,8 @@ def _add(
     if not chosen:
         return
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
-    for n, values in zip(chosen, detector.maps_of([seen[n].pixels for n in chosen]), strict=True):
+    coarse = None if found.maps is None else found.maps[chosen]
+    for n, values in zip(chosen, detector.maps_of([seen[n].pixels for n in chosen], coarse), strict=True):
         (path, frame), score = names[n], found.score[n]
         p_value = "" if found.p_value is None else f"   p-value {found.p_value[n]:.3g}"
         target = output / OVERLAYS / picture_name(path, frame)

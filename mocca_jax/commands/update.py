@@ -6,7 +6,8 @@
 
 For runs that score by statistics, the default of a folder of pictures. The pictures are added to the statistics as if
 the run had been fitted on all of them, and to the good pictures that the threshold comes from. Those that the run knows
-already, also turned or saved anew, are left out and named. Refused, but with --force, are pictures that score far
+already, also turned or saved anew, are left out and named. Pictures that waited in the queue of the run's service go
+from queue/good to queue/learnt, and back with --undo. Refused, but with --force, are pictures that score far
 beyond all good ones, and such as `mocca check` would find odd beside those of the run.
 
 The detector before is kept in the run's folder as detector-1.npz, detector-2.npz and so on; --undo brings back the
@@ -68,6 +69,10 @@ def told(done: Updated) -> list[str]:
         were, are = done.alarms
         unseen = "" if done.unseen is None else f"; {done.unseen} would be if they were not known"
         lines.append(f"of those added {were} were alarms before, {are} are now{unseen}")
+    if done.queued:
+        lines.append(
+            f"{len(done.queued)} picture(s) wait no more in the queue: {stored.queue_folder(Path(), 'learnt')}"
+        )
     return [*lines, f"the detector before is {stored.before_file(Path(), done.number)}; --undo brings it back"]
 
 

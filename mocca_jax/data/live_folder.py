@@ -2,11 +2,9 @@
 
 import os
 import re
-import stat
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from absl import logging
@@ -15,6 +13,7 @@ from PIL import Image
 from mocca_jax.data import decoder, films, footage, incoming
 from mocca_jax.data.arrivals import Arrived, Settings, Stamp, thinned
 from mocca_jax.data.listing import natural, printable, shortened
+from mocca_jax.data.standing import Seen, Standing, seen
 from mocca_jax.errors import UserError
 
 POLL, LONGEST_POLL = 0.1, 2.0  # seconds between two looks into a folder, at least and at most
@@ -24,20 +23,11 @@ STEPS, LEAST_STEPS = 64, 4  # between the numbers of files: how many tell the us
 FAR = 1.5  # usual steps: a longer one is a gap
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """Of a file: bytes, when it was written, in nanoseconds since 1970, and when it was first seen to be so."""
-
-    size: int
-    written: int
-    since: float
-
-
 class Folder:
     """A folder into which pictures are put. Those that are there already come first; nothing is dropped.
 
-    New files are taken in natural order of their names, each when its size stands still between two looks and it can be
-    decoded. A name may come again, where a recorder goes round: it is a new frame if it was written later.
+    New files are taken in natural order of their names, each when it stands still (`Standing`) and can be decoded. A
+    name may come again, where a recorder goes round: it is a new frame if it was written later.
 
     Args:
         path: exists.
@@ -53,8 +43,8 @@ class Folder:
         self.waiting = 0  # files that are not taken yet
         self._endings = decoder.suffixes()
         self._taken: dict[str, int] = {}  # of files that are still there, when they were written
-        self._looked_at: dict[str, _Seen] | None = None  # at the last look, those that were not taken
-        self._known: set[str] = set()  # what was there from the beginning
+        self._coming = Standing(SETTLES)  # those that are not taken yet
+        self._known: set[str] | None = None  # what was there from the beginning
         self._before: list = []  # the natural order of the last file that was taken
         self._numbers = _Numbers()
         self._number, self._broken, self._size = 0, True, None
@@ -93,49 +83,49 @@ class Folder:
 
     def _ready(self) -> Iterator[Arrived]:
         """The new files that are whole, up to the first that is not."""
-        now, found, earlier = time.monotonic(), self._listed(), self._looked_at or {}
+        now, found = time.monotonic(), self._listed()
         if found is None:
             return
         self._taken = {name: written for name, written in self._taken.items() if name in found}
-        new = [name for name, seen in found.items() if seen.written > self._taken.get(name, -1)]
+        new = [name for name, of in found.items() if of.written > self._taken.get(name, -1)]
         new.sort(key=lambda name: (natural(Path(name)) < self._before, natural(Path(name))))
-        if self._looked_at is None:
+        if self._known is None:
             self._known = set(new)
-        self._looked_at = {name: _same(earlier.get(name), found[name]) for name in new}
+        self._coming.look({name: found[name] for name in new})
         for position, name in enumerate(new):
-            self.waiting, seen = len(new) - position - 1, self._looked_at[name]
-            if seen is not earlier.get(name):
+            self.waiting = len(new) - position - 1
+            if not self._coming.is_still(name):
                 return
             try:
                 picture = incoming.decoded(self.path / name, self._settings.depth)
             except UserError as error:
-                if now - seen.since < SETTLES:
+                if not self._coming.is_given_up(name, now):
                     return
                 self.on_fault(self.path / name, str(error))
-                self._taken[name], self._broken = seen.written, True
+                self._taken[name], self._broken = self._coming[name].written, True
                 continue
-            if _same(seen, _facts(self.path / name, now)) is not seen:
+            if not self._coming.is_unchanged(name, self.path / name):
                 return
-            yield self._arrived(name, seen, picture)
+            yield self._arrived(name, self._coming[name], picture)
 
-    def _arrived(self, name: str, seen: _Seen, picture: Image.Image) -> Arrived:
+    def _arrived(self, name: str, of: Seen, picture: Image.Image) -> Arrived:
         follows = self._numbers.follows(name)
         begins = self._broken or not follows or picture.size != self._size
-        clock = seen.written / 1e9
-        stamp = Stamp(self._number, seen.since, clock, None if name in self._known else clock, printable(name))
-        self._taken[name], self._before = seen.written, natural(Path(name))
+        clock = of.written / 1e9
+        stamp = Stamp(self._number, of.since, clock, None if name in self._known else clock, printable(name))
+        self._taken[name], self._before = of.written, natural(Path(name))
         self._known.discard(name)
         self._number, self._broken, self._size = self._number + 1, False, picture.size
         return Arrived(footage.Frame(picture, None, begins), stamp, self.path / name)
 
-    def _listed(self) -> dict[str, _Seen] | None:
+    def _listed(self) -> dict[str, Seen] | None:
         """The files whose names end as those of pictures do; None where the folder cannot be looked into."""
         found, now = {}, time.monotonic()
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     if not entry.name.startswith(".") and Path(entry.name).suffix.lower() in self._endings:
-                        facts = _facts(Path(entry), now)
+                        facts = seen(Path(entry), now)
                         found |= {entry.name: facts} if facts else {}
             self._fault = ""
         except OSError as error:
@@ -149,21 +139,6 @@ class Folder:
 
 def _told(path: Path, reason: str) -> None:
     logging.warning("%s; it is left out", reason)
-
-
-def _facts(path: Path, now: float) -> _Seen | None:
-    """None where it is no file, or not any more."""
-    try:
-        facts = path.stat()
-        return _Seen(facts.st_size, facts.st_mtime_ns, now) if stat.S_ISREG(facts.st_mode) else None
-    except OSError:
-        return None
-
-
-def _same(earlier: _Seen | None, now: _Seen | None) -> _Seen | None:
-    """The earlier where nothing has changed since."""
-    same = earlier and now and (earlier.size, earlier.written) == (now.size, now.written)
-    return earlier if same else now
 
 
 class _Numbers:

@@ -24,6 +24,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What tells a file that `write_whole` wrote from one that takes its place; None where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """Writes the file whole or not at all.
 

@@ -12,6 +12,8 @@ in float64 on the host; sums over pictures add, so any batches and any number of
 the statistics have seen is scored as if they had not, in closed form: `own` and `base` below.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,7 @@ ROUNDING = 1e-4  # of features, relative: nothing is told from less, also where 
 CANCELLED = 1e-5  # of a feature's squared length: smaller squared distances between features are rounding
 LEAST_DEVIATION = 0.01  # of a distance over normal pictures: less is rounding, where all pictures are alike
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
+IN_CACHE = 2**18  # numbers of covariances that are worked on at once
 PRECISE = jax.lax.Precision.HIGHEST  # some devices multiply float32 with fewer digits otherwise
 BESIDE = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns
 
@@ -62,6 +65,14 @@ class Sums:
             setattr(both, name, getattr(self, name) + getattr(other, name))
         return both
 
+    def part(self, rows: slice) -> "Sums":
+        """Of some of the places."""
+        some = Sums(self.reference[rows])
+        some.count = self.count
+        for name in ("first", "second", "third", "fourth"):
+            setattr(some, name, getattr(self, name)[rows])
+        return some
+
     def mean(self) -> np.ndarray:
         """`[P, D]`."""
         return self.reference + self.first / self.count
@@ -70,6 +81,10 @@ class Sums:
         """`[P, D, D]`, divided by the number of pictures."""
         mean = self.first / self.count
         return self.second / self.count - mean[:, :, None] * mean[:, None, :]
+
+    def mean_covariance(self) -> np.ndarray:
+        """`[D, D]`: the mean of `covariance` over the places."""
+        return (self.second.mean(0) - self.first.T @ self.first / (self.count * len(self.first))) / self.count
 
     def shrinkage(self, covariance: np.ndarray) -> np.ndarray:
         """`[P]` in [0, 1]: Ledoit and Wolf's share of the mean variance times I in the estimate of each covariance."""
@@ -126,32 +141,40 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         bank: `[M, P, D]`, features of some of them.
         pictures: `[M]`: their numbers.
     """
-    covariance, count = sums.covariance(), sums.count
-    size = covariance.shape[1]
-    shrinkage = sums.shrinkage(covariance)
-    variance = np.einsum("pdd->p", covariance) / size
-    shared = covariance.mean(0) * (count / max(count - 1, 1)) + nuisance.mean(0)
-    own = _own(count)
-    covariance *= (own * (1 - shrinkage))[:, None, None]
-    diagonal = np.arange(size)
-    covariance[:, diagonal, diagonal] += (own * shrinkage * variance)[:, None]
-    covariance += nuisance + (1 - own) * (shared - nuisance.mean(0))
-    floor = FLOOR * np.trace(shared) / size
-    least = least_variance(sums.mean())
-    covariance[:, diagonal, diagonal] += least
-    root = _whitener(shared + max(floor, least) * np.eye(size))
-    with threadpool_limits(1):
-        whitener = np.stack([_whitener(c).astype(np.float32) for c in covariance])
-    deviations = np.einsum("mpd,de->pem", bank - sums.mean(), root, optimize=True).astype(np.float16)
+    count, mean = sums.count, sums.mean()
+    (places, size), own = mean.shape, _own(sums.count)
+    lamps = nuisance.mean(0, dtype=np.float64)
+    shared = sums.mean_covariance() * (count / max(count - 1, 1)) + lamps
+    least, diagonal = least_variance(mean), np.arange(size)
+    root = _whitener(shared + max(FLOOR * np.trace(shared) / size, least) * np.eye(size))
+    root32, weight = root.astype(np.float32), np.zeros(places, np.float32)
+    whitener, held = np.empty((places, size, size), np.float32), np.empty((places, size, len(bank)), np.float32)
+
+    def fit_some(start: int) -> None:
+        part = sums.part(rows := slice(start, start + at_once))
+        shrinkage = part.shrinkage(covariance := part.covariance())
+        trace = np.einsum("pdd->p", covariance)
+        covariance *= (own * (1 - shrinkage))[:, None, None]
+        covariance[:, diagonal, diagonal] += (own * shrinkage * trace / size)[:, None] + least
+        covariance += nuisance[rows] + (1 - own) * (shared - lamps)
+        for place, of in enumerate(covariance, start):
+            whitener[place] = _whitener(of)
+        deviations = (bank[:, rows] - mean[rows]).astype(np.float32).transpose(1, 0, 2) @ root32
+        held[rows] = deviations.transpose(0, 2, 1).astype(np.float16)
+        weight[rows] = own * (1 - shrinkage) * count / max(count - 1, 1) ** 2
+
+    at_once = max(1, IN_CACHE // size**2)
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # threads of a product would wait for each other
+        list(pool.map(fit_some, range(0, places, at_once)))
     return Statistics(
-        mean=sums.mean().astype(np.float32),
+        mean=mean.astype(np.float32),
         whitener=whitener,
-        shared=root.astype(np.float32),
-        bank=deviations.astype(np.float32),
-        squares=np.square(deviations.astype(np.float32)).sum(1),
+        shared=root32,
+        bank=held,
+        squares=np.einsum("pdm,pdm->pm", held, held),
         pictures=np.asarray(pictures, np.int32),
         count=np.float32(count),
-        weight=(own * (1 - shrinkage) * count / max(count - 1, 1) ** 2).astype(np.float32),
+        weight=weight,
     )
 
 
@@ -259,23 +282,3 @@ def standardized(found: Statistics, distance: dict[str, jax.Array]) -> dict[str,
         name: (values - getattr(found, name).mean[None]) / getattr(found, name).deviation[None]
         for name, values in distance.items()
     }
-
-
-def resampling(cells: int, size: int) -> np.ndarray:
-    """`[cells, size]`: brings a map's side to `cells` by means or lines, after a mean over three neighbours."""
-    at = np.arange(size)
-    box = (np.abs(at[:, None] - at[None]) <= 1).astype(np.float64)
-    box /= box.sum(1, keepdims=True)
-    if cells <= size:
-        edges = np.arange(cells + 1) * size / cells
-        share = np.minimum(edges[1:, None], at[None] + 1) - np.maximum(edges[:-1, None], at[None])
-        to = np.maximum(share, 0) * cells / size
-    else:
-        to = linear(cells, size)
-    return (to @ box).astype(np.float32)
-
-
-def linear(cells: int, size: int) -> np.ndarray:
-    """`[cells, size]`: linear interpolation between the middles of `size` equal parts, constant beyond the ends."""
-    at = np.clip((np.arange(cells) + 0.5) * size / cells - 0.5, 0, size - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size)[None])).astype(np.float32)

@@ -11,6 +11,10 @@ NOTHING_HELD_OUT = (
     "heldout_fraction > 0, which runs on folders and videos have."
 )
 
+NO_MAPS = (
+    "this run made no anomaly maps: they need a run on a folder of images with config.maps and heldout_fraction > 0"
+)
+
 
 def of(content: bundle.Content, by: str, alpha: float | None = None) -> Calibration | None:
     """Decisions by score or map, at this alpha or the run's; None where nothing was held out.
@@ -31,6 +35,13 @@ def of(content: bundle.Content, by: str, alpha: float | None = None) -> Calibrat
         return own
     decided(own, np.zeros(1), alpha)  # raises where too few are held out
     return Calibration(decisive, alpha, rounding)
+
+
+def needed(calibration: Calibration | None) -> Calibration:
+    """Raises UserError where there is none."""
+    if calibration is None:
+        raise UserError(NOTHING_HELD_OUT)
+    return calibration
 
 
 def decided(calibration: Calibration, scores: np.ndarray, alpha: float | None) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mocca_jax.errors import UserError
 from mocca_jax.files import archives, whole
-from mocca_jax.method import places
+from mocca_jax.method import places, triangles
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring.learnt import Added, Learnt
 
@@ -36,11 +36,20 @@ def before_file(run: Path, number: int) -> Path:
     return run / f"detector-{number}.npz"
 
 
+def queue_folder(run: Path, kind: str) -> Path:
+    """Of pictures that a person has called "good" or "bad" and that wait, or that were "learnt" from there."""
+    return run / "queue" / kind
+
+
 def save_learnt(path: Path, learnt: Learnt) -> None:
     """Raises UserError where it cannot be written."""
     grids = {
         grid: {name: getattr(sums, name) for name in PLAIN}
-        | {"second": _triangle(sums.second), "nuisance": _triangle(learnt.nuisance[grid]), "bank": learnt.bank[grid]}
+        | {
+            "second": triangles.packed(sums.second),
+            "nuisance": triangles.packed(learnt.nuisance[grid]),
+            "bank": learnt.bank[grid],
+        }
         for grid, sums in learnt.sums.items()
     }
     _write(path, _told(learnt) | {"grids": grids, "banked": learnt.banked, "distances": learnt.distances})
@@ -69,7 +78,10 @@ def load(run: Path, content: bundle.Content) -> Learnt:
         learnt = Learnt(
             **_held(tree),
             sums={grid: _sums(of) for grid, of in grids.items()},
-            nuisance={grid: _square(of["nuisance"], of["first"].shape[1]) for grid, of in grids.items()},
+            nuisance={
+                grid: triangles.unpacked(of["nuisance"], of["first"].shape[1], mirrored=True)
+                for grid, of in grids.items()
+            },
             bank={grid: of["bank"] for grid, of in grids.items()},
             banked=tree["banked"],
             distances=tree.get("distances", {}),
@@ -116,19 +128,5 @@ def _sums(tree: dict[str, np.ndarray]) -> places.Sums:
     for name in PLAIN:
         setattr(sums, name, tree[name])
     sums.count = int(tree["count"])
-    sums.second = _square(tree["second"], tree["first"].shape[1])
+    sums.second = triangles.unpacked(tree["second"], tree["first"].shape[1], mirrored=True)
     return sums
-
-
-def _triangle(matrices: np.ndarray) -> np.ndarray:
-    """Symmetric `[P, D, D]` without what is there twice: `[P, D (D + 1) / 2]`."""
-    rows, columns = np.triu_indices(matrices.shape[-1])
-    return matrices[:, rows, columns]
-
-
-def _square(packed: np.ndarray, size: int) -> np.ndarray:
-    rows, columns = np.triu_indices(size)
-    matrices = np.empty((len(packed), size, size), packed.dtype)
-    matrices[:, rows, columns] = packed
-    matrices[:, columns, rows] = packed
-    return matrices

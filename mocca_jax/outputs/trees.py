@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mocca_jax.method import motion, places, pooled
+from mocca_jax.method import motion, places, pooled, triangles
 from mocca_jax.scoring import placed
 
 Known = placed.Placed | motion.Motion | pooled.Pooled
@@ -41,15 +41,13 @@ def of_tree(tree: dict[str, Any]) -> Known:
 
 def _packed(found: places.Statistics) -> dict[str, Any]:
     """Arrays without what follows from the rest: the triangle of zeros, digits that are not there."""
-    whitener = np.asarray(found.whitener)
-    rows, columns = np.triu_indices(whitener.shape[-1])
-    large = {"whitener": whitener[:, rows, columns], "bank": np.asarray(found.bank).astype(np.float16)}
+    large = {
+        "whitener": triangles.packed(np.asarray(found.whitener)),
+        "bank": np.asarray(found.bank).astype(np.float16),
+    }
     return {name: value for name, value in vars(found).items() if value is not None} | large
 
 
 def _unpacked(tree: dict[str, Any]) -> places.Statistics:
-    count, size = tree["mean"].shape
-    whitener = np.zeros((count, size, size), np.float32)
-    rows, columns = np.triu_indices(size)
-    whitener[:, rows, columns] = tree["whitener"]
+    whitener = triangles.unpacked(tree["whitener"], tree["mean"].shape[1], mirrored=False)
     return places.Statistics(**(tree | {"whitener": whitener, "bank": tree["bank"].astype(np.float32)}))

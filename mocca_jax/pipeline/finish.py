@@ -174,7 +174,7 @@ def _program(run: Ended, splits: list[Split]) -> Any:
         shapes = parallel.batch_shapes(padded, *kinds.pop(), run.mesh)
         program = program.lower(state, *shapes).compile()
         run.budget("scoring", program, state, shapes, saves=False)
-    return program
+    return lambda *given: evaluate.scores_in(program(*given))
 
 
 def _localized(run: Ended, drawn: dict[str, list[np.ndarray]]) -> localize.Localized:

@@ -1,5 +1,7 @@
 """Pictures that are to be added to a run: which are new, and whether they may be."""
 
+import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -14,7 +16,7 @@ from mocca_jax.data.findings import newcomers
 from mocca_jax.data.listing import printable, shortened
 from mocca_jax.data.sets import mvtec
 from mocca_jax.errors import UserError
-from mocca_jax.outputs import bundle, calibrated
+from mocca_jax.outputs import bundle, calibrated, stored
 from mocca_jax.scoring.learnt import Learnt, keys_of, smalls_of
 
 DECODERS = 4  # threads that decode and resize pictures
@@ -38,10 +40,10 @@ class Newcomers:
     def __len__(self) -> int:
         return len(self.names)
 
-    def lasting(self) -> list[str]:
-        """Names by which files are found from anywhere."""
+    def lasting(self, run: Path) -> list[str]:
+        """Names by which files are found from anywhere, once `run` has learnt them."""
         pairs = zip(self.names, self.files, strict=True)
-        return [printable(path.absolute()) if path else name for name, path in pairs]
+        return [printable(_learnt_at(run, path).absolute()) if path else name for name, path in pairs]
 
     def without(self, reasons: dict[int, str]) -> "Newcomers":
         """All but those at these places, which are left out for these reasons."""
@@ -126,6 +128,32 @@ def check_near(given: Newcomers, scores: np.ndarray, content: bundle.Content) ->
             f"{normal[-1]:.4g}: {shortened(far)}. Are these defects? What is added counts as good: nothing like it is "
             "found from then on. Leave them out, or add them with --force."
         )
+
+
+def leave_queue(run: Path, paths: Iterable[Path | None]) -> list[str]:
+    """Moves the files that wait in the run's queue to those that were learnt from there; returns their names."""
+    moved = []
+    for path in filter(None, paths):
+        after = _learnt_at(run, path)
+        if after != path and path.is_file():
+            after.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, after)
+            moved.append(after.name)
+    return moved
+
+
+def back_to_queue(run: Path, names: Iterable[str]) -> None:
+    """Undoes `leave_queue`."""
+    for name in names:
+        path = stored.queue_folder(run, "learnt") / name
+        if path.is_file():
+            os.replace(path, stored.queue_folder(run, "good") / name)
+
+
+def _learnt_at(run: Path, path: Path) -> Path:
+    """Where a file lies once the run has learnt it: one that waits in its queue elsewhere, others where they are."""
+    waits = path.absolute().parent.resolve() == stored.queue_folder(run, "good").resolve()
+    return stored.queue_folder(run, "learnt") / path.name if waits else path
 
 
 def _files(learnt: Learnt, content: bundle.Content) -> list[Path | None]:

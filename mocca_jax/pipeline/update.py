@@ -6,7 +6,7 @@ wanted, it is fitted anew on all. The detector before is kept, and can be brough
 
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from mocca_jax.outputs import bundle, calibrated, decision, folders, results, st
 from mocca_jax.pipeline import newcomers
 from mocca_jax.pipeline.newcomers import Newcomers
 from mocca_jax.scoring import causes, fitting, growing, placed, tiled
-from mocca_jax.scoring.encoding import Encoding
+from mocca_jax.scoring.encoding import Features
 from mocca_jax.scoring.learnt import Added, Learnt, keys_of, smalls_of
+from mocca_jax.scoring.scorer import Scorer
 from mocca_jax.training import interrupts, parallel
 from mocca_jax.training.parts import Parts
 
@@ -36,7 +37,7 @@ class Updated:
     `number`: of the update; `added`: names; `left_out {name: why}`; `remarks`: what is odd about those added;
     `pictures`: normal ones before and after; `threshold`: before and after; `alarms`: how many of those added the
     detector calls anomalous before and after; `unseen`: after, as if it did not know them (None: it was fitted anew);
-    `anew`: whether it was.
+    `anew`: whether it was; `queued`: files that waited in the run's queue and do not any more.
     """
 
     number: int
@@ -48,6 +49,16 @@ class Updated:
     alarms: tuple[int, int]
     unseen: int | None
     anew: bool
+    queued: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A detector in memory, the `whole.stamp` of the file that holds the same, and what scores by it."""
+
+    content: bundle.Content
+    stamp: whole.Stamp | None
+    scorer: Scorer
 
 
 def update(run: Path, pictures: Any = None, force: bool = False, exact: bool = False) -> Updated:
@@ -63,27 +74,42 @@ def update(run: Path, pictures: Any = None, force: bool = False, exact: bool = F
         UserError: the run is none that can be updated, pictures are refused, or all of them are known. Nothing is
             changed then.
     """
+    return updated(run, pictures, force, exact=exact)[0]
+
+
+def updated(
+    run: Path, pictures: Any = None, force: bool = False, held: Held | None = None, exact: bool = False
+) -> tuple[Updated, Held]:
+    """As `update`, with the detector after. `held`: one in memory, which is not read where it is still the run's."""
     _check_folder(run)
     with folders.claim(None, run):
-        content = bundle.load(run)
+        if held is None or held.stamp != whole.stamp(run / bundle.FILE):
+            content = bundle.load(run)
+            held = Held(content, None, _scorer(content))
+        content = held.content
         _check_kind(run, content)
         learnt, inside = _all_pictures(run, content) if exact else (stored.load(run, content), 0)
-        given = newcomers.none(content)
+        given = come = newcomers.none(content)
         if pictures is not None:
-            given = newcomers.unknown(newcomers.read(pictures, content), learnt, content)
+            come = newcomers.read(pictures, content)
+            given = newcomers.unknown(come, learnt, content)
         if not len(given) and not exact:
+            newcomers.leave_queue(run, come.files)
             raise UserError("nothing to add:\n" + "\n".join(f"  {n}: {why}" for n, why in given.left_out.items()))
         given = newcomers.alike(given, learnt, content, force)
-        encoding = growing.encoding_of(content.state, content.inputs, content.config)
-        added = Added(given.lasting(), given.views, keys_of(given.views), smalls_of(given.views))
-        added.features = encoding.features(given.views) if len(given) else {}
-        scores = _scores(content, encoding, added)
+        added = Added(given.lasting(run), given.views, keys_of(given.views), smalls_of(given.views))
+        scores, added.features = _judged(content, held.scorer, given.views)
         if not force:
             newcomers.check_near(given, scores, content)
         before = int(calibrated.of(content, content.by).is_anomalous(scores).sum())
         if exact or not learnt.sums:
-            return _fitted_anew(run, content, learnt, added, given, before, inside)
-        return _grown(run, content, learnt, added, given, before, encoding)
+            after, unseen = _fitted_anew(run, content, learnt, added, inside), None
+        else:
+            after, unseen = _grown(run, content, learnt, added)
+        scorer = _scorer(after)
+        scores, _ = _judged(after, scorer, given.views)
+        done = _finished(run, content, after, given, scores, before, unseen, come.files)
+        return done, Held(after, whole.stamp(run / bundle.FILE), scorer)
 
 
 def undo(run: Path) -> int:
@@ -102,6 +128,8 @@ def undo(run: Path) -> int:
         os.replace(kept, run / bundle.FILE)
         for path in (stored.added_file(run, number), stored.sums_file(run, number)):
             path.unlink(missing_ok=True)
+        for undone in _log(run, number)[number - 1 :]:
+            newcomers.back_to_queue(run, undone.get("queued", []))
         whole.write_json(run / LOG, {"updates": _log(run, number - 1)})
         return number
 
@@ -130,41 +158,32 @@ def _check_kind(run: Path, content: bundle.Content) -> None:
         )
 
 
-def _scores(content: bundle.Content, encoding: Encoding, added: Added) -> np.ndarray:
-    """What decides, of pictures as a detector with this content scores them, `[n]`."""
-    if not added.names:
-        return np.zeros(0)
-    known = content.state.statistics
-    held = parallel.replicate(known.grids, encoding.mesh)
-    found = placed.maps(encoding.config, known.grids, encoding.distances(held, added.features), encoding.shape)
-    maps = {part: np.asarray(values) for part, values in found.items()}
+def _scorer(content: bundle.Content) -> Scorer:
+    return Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
+
+
+def _judged(content: bundle.Content, scorer: Scorer, views: np.ndarray) -> tuple[np.ndarray, Features]:
+    """What decides of pictures `[n, ...]` as a detector with this content scores them, `[n]`, and their features."""
+    if not len(views):
+        return np.zeros(0), {}
+    found = scorer.judged(views)
     if content.by == decision.SCORE:
-        return fitting.scores_of(maps, known.weights).combined
-    drawn = np.asarray(placed.combined(maps, known.weights))
-    return np.array([of.max() for of in fitting.pixels(drawn, encoding.shape)])
+        return found.scores[placed.SCORE], found.features
+    return np.array([of.max() for of in fitting.pixels(found.map, content.inputs.shape)]), found.features
 
 
-def _grown(
-    run: Path,
-    content: bundle.Content,
-    learnt: Learnt,
-    added: Added,
-    given: Newcomers,
-    before: int,
-    encoding: Encoding,
-) -> Updated:
+def _grown(run: Path, content: bundle.Content, learnt: Learnt, added: Added) -> tuple[bundle.Content, int]:
+    """The detector with what was added; and how many of those would be alarms if it did not know them."""
     number = content.updates + 1
+    encoding = growing.encoding_of(content.state, content.inputs, content.config)
     fitted = growing.grow(learnt, added, content.state, encoding, content.rounding)
     stored.save_added(stored.added_file(run, number), added)
     after = replace(_content(content, fitted, added), updates=number)
-    decides = calibrated.of(after, decision.SCORE)
-    unseen = int(decides.is_anomalous(fitted.left_out.combined[len(learnt) - len(given) :]).sum())
-    return _finished(run, content, after, given, before, _scores(after, encoding, added), unseen)
+    own = fitted.left_out.combined[len(learnt) - len(added.names) :]
+    return after, int(calibrated.of(after, decision.SCORE).is_anomalous(own).sum())
 
 
-def _fitted_anew(
-    run: Path, content: bundle.Content, learnt: Learnt, added: Added, given: Newcomers, before: int, inside: int
-) -> Updated:
+def _fitted_anew(run: Path, content: bundle.Content, learnt: Learnt, added: Added, inside: int) -> bundle.Content:
     """A fit on all pictures, which `learnt` holds, and those added; the run's folder has the first `inside`."""
     number, config = content.updates + 1, content.config
     learnt = replace(learnt, sums={}, distances={})
@@ -180,10 +199,7 @@ def _fitted_anew(
         raise UserError("what it takes to update the run later could not be made; see above. Nothing is changed")
     kept = replace(fitted.learnt, pictures=images[inside:]) if fitted.learnt.sums else fitted.learnt
     stored.save_learnt(stored.sums_file(run, number), kept)
-    after = replace(_content(content, fitted, added), updates=number, base=number)
-    encoding = growing.encoding_of(fitted.state, content.inputs, config)
-    added.features = encoding.features(added.pictures) if len(given) else {}
-    return _finished(run, content, after, given, before, _scores(after, encoding, added), None)
+    return replace(_content(content, fitted, added), updates=number, base=number)
 
 
 def _all_pictures(run: Path, content: bundle.Content) -> tuple[Learnt, int]:
@@ -236,9 +252,10 @@ def _finished(
     content: bundle.Content,
     after: bundle.Content,
     given: Newcomers,
-    before: int,
     scores: np.ndarray,
+    before: int,
     unseen: int | None,
+    files: list[Path | None],
 ) -> Updated:
     """Keeps the detector before, writes the one after."""
     old, new = (calibrated.of(of, content.by) for of in (content, after))
@@ -256,6 +273,7 @@ def _finished(
     )
     _keep(run / bundle.FILE, stored.before_file(run, done.number))
     bundle.save(run / bundle.FILE, after)
+    done.queued.extend(newcomers.leave_queue(run, files))
     whole.write_json(run / LOG, {"updates": [*_log(run, content.updates), asdict(done)]})
     return done
 

@@ -20,7 +20,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 from mocca_jax.method import shares
 from mocca_jax.models import layer_name
-from mocca_jax.scoring import evaluate, placed
+from mocca_jax.scoring import evaluate, placed, shared
 from mocca_jax.scoring.regions import Region
 from mocca_jax.scoring.scorer import Scorer
 from mocca_jax.training.step import TrainState, features_of
@@ -145,7 +145,7 @@ class Explainer:
     """
 
     def __init__(self, scorer: Scorer, known: Known):
-        self.config, self.inputs, self.known, self._state = scorer.config, scorer.inputs, known, scorer.state
+        self.config, self.inputs, self.known, self._scorer = scorer.config, scorer.inputs, known, scorer
         model, config, inputs = scorer.model, scorer.config, scorer.inputs
 
         def sown(state: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
@@ -153,14 +153,14 @@ class Explainer:
             variables = {"params": state.params, "batch_stats": state.batch_stats}
             return features_of(model.apply(variables, image, mask, False, method="encode", mutable=["features"])[1])
 
-        @jax.jit
         def measured(state: TrainState, raw: jax.Array) -> Any:
             grids, shape = state.statistics.grids, raw.shape[1:]
             x = placed.joined(config, sown(state, raw), shape)
             away = placed.distances(config, grids, x, shape)
             return x, away, placed.maps(config, grids, away, shape)
 
-        self._sown, self._measured = sown, measured
+        self._sown = sown
+        self._measured = shared.program(lambda: jax.jit(measured), "causes", model, inputs, config)
 
     def causes(
         self, pixels: np.ndarray, drawn: np.ndarray, regions: Sequence[Region], sides: tuple[int, int]
@@ -179,6 +179,10 @@ class Explainer:
         found = jax.device_get(self._measured(self._state, pixels[None]))
         x, away, maps = ({name: values[0] for name, values in of.items()} for of in found)
         return tuple(self._of_region(region, sides, _Measured(x, away, maps), drawn) for region in regions)
+
+    @property
+    def _state(self) -> TrainState:
+        return self._scorer.state
 
     @functools.cached_property
     def steps(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from mocca_jax.data import batching
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import placed, shared
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.training import parallel
 from mocca_jax.training.interrupts import StopRequest
@@ -47,20 +47,21 @@ class Encoding:
         self.config, self.mesh, self._stop, self.shape = config, mesh, stop, inputs.shape
         self.colour, self.grey = colour, grey
 
-        @jax.jit
+        shape = inputs.shape
+
         def features(held, raw):  # nothing of these pictures is a constant of the program, which is kept for others
             variables, colour, grey = held
             image = inputs.preprocess(placed.relit(raw, colour, grey))
             mask = jnp.ones(raw.shape[0])
             _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
-            return placed.joined(config, features_of(sown), self.shape)
+            return placed.joined(config, features_of(sown), shape)
 
-        @jax.jit
         def distances(statistics, given):
             x, own, base = given
-            return placed.distances(config, statistics, x, self.shape, own, base)
+            return placed.distances(config, statistics, x, shape, own, base)
 
-        self._features, self._distances = features, distances
+        self._features = shared.program(lambda: jax.jit(features), "features", model, inputs, config)
+        self._distances = shared.program(lambda: jax.jit(distances), "distances", shape, config)
         self._held = self._placed(state)
 
     def features(self, images: np.ndarray, state: TrainState | None = None) -> Features:

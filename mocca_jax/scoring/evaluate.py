@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from mocca_jax import console, models
 from mocca_jax.data import Split, batching
+from mocca_jax.errors import UserError
 from mocca_jax.method import frames, metrics, motion, pooled, scores
 from mocca_jax.models import AutoEncoder, lookup
 from mocca_jax.scoring import moving, placed, pooling, shared
@@ -31,6 +33,7 @@ class Scores:
     combined: np.ndarray
     layers: dict[str, np.ndarray]
     terms: tuple[np.ndarray, ...] = ()  # what `combined` is the sum of, where it is one
+    maps: np.ndarray | None = None  # coarse ones, where they were asked for and the score is made of them
 
     def only(self, which: np.ndarray) -> "Scores":
         """Of the samples where `which [S]` is True."""
@@ -45,6 +48,7 @@ def one_after_another(found: Sequence[Scores]) -> Scores:
         np.concatenate([of.combined for of in found]),
         joined([of.layers for of in found]),
         tuple(np.concatenate(term) for term in terms),
+        _together([of.maps for of in found]),
     )
 
 
@@ -54,6 +58,7 @@ class Findings:
 
     `p_value [N]` and `anomalous [N]` are None where nothing was held out. `regions`: of each picture, those that are
     anomalous, the weightiest first, none of pictures that are not; None where the run made no maps, and of videos.
+    `maps`: as of `Scores`.
     """
 
     score: np.ndarray
@@ -61,21 +66,28 @@ class Findings:
     p_value: np.ndarray | None
     anomalous: np.ndarray | None
     regions: list[list[Region]] | None = None
+    maps: np.ndarray | None = None
+
+    def coarse(self, n: int) -> np.ndarray | None:
+        """The n-th of the `maps`, `[1, rows, columns]`, if there are any."""
+        return None if self.maps is None else self.maps[n : n + 1]
 
 
 def all_findings(parts: Sequence[Findings]) -> Findings:
-    """Those of several batches, at least one, by the same detector."""
-
-    def whole(values: list[np.ndarray | None]) -> np.ndarray | None:
-        return None if values[0] is None else np.concatenate(values)
-
+    """Those of several batches by the same detector, without maps; raises UserError where there is none."""
+    if not parts:
+        raise UserError("no pictures were given")
     return Findings(
         np.concatenate([part.score for part in parts]),
         joined([part.layers for part in parts]),
-        whole([part.p_value for part in parts]),
-        whole([part.anomalous for part in parts]),
+        _together([part.p_value for part in parts]),
+        _together([part.anomalous for part in parts]),
         None if parts[0].regions is None else [found for part in parts for found in part.regions],
     )
+
+
+def _together(values: list[np.ndarray | None]) -> np.ndarray | None:
+    return None if values[0] is None else np.concatenate(values)
 
 
 def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, image, mask) -> dict[str, jax.Array]:
@@ -86,19 +98,25 @@ def unit_scores(model: AutoEncoder, stage: Stage, config, state: TrainState, ima
     """
     if isinstance(state.statistics, pooled.Pooled):
         return pooling.unit_scores(model, stage, config, state, image, mask)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    method = stage.method if state.statistics is None else "encode"  # statistics are of features alone
-    made, sown = model.apply(variables, image, mask, False, method=method, mutable=["features"])
+    made, features = _encoded(model, stage, state, image, mask)
     if isinstance(state.statistics, motion.Motion):
-        return moving.unit_scores(state.statistics, features_of(sown), image)
+        return moving.unit_scores(state.statistics, features, image)
     if state.statistics is not None:
-        return placed.unit_scores(placed.of_features(config, state.statistics, features_of(sown), image.shape[1:]))
+        return placed.unit_scores(placed.of_features(config, state.statistics, features, image.shape[1:]))
     parts = {}
     if stage.has_centroids:
-        found = distances(features_of(sown), state.centroids)
+        found = distances(features, state.centroids)
         parts = scores.layer_scores(found, state.radii, boundary=config.boundary, norm=config.score_norm)
         parts[ONE_CLASS] = scores.combine(parts)
     return parts | ({RECONSTRUCTION: stage.pretext.loss(made, image)} if stage.decodes else {})
+
+
+def _encoded(model: AutoEncoder, stage: Stage, state: TrainState, image, mask) -> tuple[Any, dict[str, jax.Array]]:
+    """What the network gives for units, and the features that it sows."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    method = stage.method if state.statistics is None else "encode"  # statistics are of features alone
+    made, sown = model.apply(variables, image, mask, False, method=method, mutable=["features"])
+    return made, features_of(sown)
 
 
 def seen(state: TrainState, raw: jax.Array) -> jax.Array:
@@ -117,18 +135,29 @@ def built(config, shape: tuple[int, ...]) -> AutoEncoder:
 
 def make_scorer(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
     """A compiled `(state, raw, mask) -> {name: [B]}`: `unit_scores` of raw units."""
-    score = make_program(model, stage, preprocess, config)
+    program = make_program(model, stage, preprocess, config)
     # The optimiser's state, which scoring does not use, stays out of the program.
-    return lambda state, raw, mask: score(state.replace(opt_state=()), raw, mask)
+    return lambda state, raw, mask: scores_in(program(state.replace(opt_state=()), raw, mask))
+
+
+def scores_in(found: placed.Judged | dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The scores of what a program of `make_program` gives."""
+    return found.scores if isinstance(found, placed.Judged) else found
 
 
 def make_program(model: AutoEncoder, stage: Stage, preprocess, config) -> Callable:
-    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time. Equal arguments share it."""
+    """As `make_scorer`, of states without the optimiser's; can be compiled ahead of time. Equal arguments share it.
+
+    Where a run scores by statistics of places it gives `placed.Judged`: the maps that scores are made of, too.
+    """
 
     def make() -> Callable:
         @jax.jit
         def score(state, raw, mask):
             image = preprocess(seen(state, raw), jax.random.wrap_key_data(state.rng))
+            if isinstance(state.statistics, placed.Placed):
+                _, features = _encoded(model, stage, state, image, mask)
+                return placed.judged(config, state.statistics, features, image.shape[1:])
             return unit_scores(model, stage, config, state, image, mask)
 
         return score

@@ -85,13 +85,18 @@ def check(detector: Any) -> None:
         raise UserError("this run judges pictures in tiles, which are not explained yet; its regions say where")
 
 
+def is_able(detector: Any) -> bool:
+    """Whether a detector explains what it says."""
+    return not (detector.inputs.has_frames or detector.scorer.judge)
+
+
 def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequence[int]) -> list[Explanation]:
     """Of those numbered `which` among pictures that `Detector.see` made, and of which it has `found` this."""
     explained = []
     for n, picture in ((n, seen[n]) for n in which):
         located: tuple[Cause, ...] = ()
         if detector.map_scale is not None:
-            (drawn,) = detector.maps_of([picture.pixels])
+            (drawn,) = detector.maps_of([picture.pixels], found.coarse(n))
             regions = found.regions[n] if found.regions else []
             regions = regions or detector.regions_of(drawn, picture, True)[:1]
             located = detector.explainer.causes(picture.pixels, drawn, regions, picture.sides)

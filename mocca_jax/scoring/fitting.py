@@ -7,7 +7,6 @@ the picture itself is left out of the statistics. No test image has a say.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -174,8 +173,7 @@ def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size
 
 def pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Maps `[N, rows, columns]` at the size of pictures."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(maps.smoothed, np.asarray(placed.enlarged(found, *shape[:2]))))
+    return list(placed.drawn(found, *shape[:2], maps.SMOOTHING))
 
 
 def _made(normals: Normals, config: Any, first: str) -> Made:

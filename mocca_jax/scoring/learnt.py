@@ -70,10 +70,10 @@ class Learnt:
         self.banked = candidates[kept]
         for grid, features in added.features.items():
             self.sums[grid].add(features)
-            if kept.all():
-                self.bank[grid] = np.concatenate([self.bank[grid], features])
-            elif kept[len(kept) - len(numbers) :].any():
-                self.bank[grid] = np.concatenate([self.bank[grid], features])[kept]
+            stay, come = np.split(kept, [len(kept) - len(numbers)])
+            if come.any():
+                bank = self.bank[grid]
+                self.bank[grid] = np.concatenate([bank if stay.all() else bank[stay], features[come]])
         if added.distances:
             self.add_distances(added.distances)
 
@@ -84,7 +84,7 @@ class Learnt:
     def fitted(self) -> dict[str, places.Statistics]:
         """The statistics by grid, not yet standardised."""
         return {
-            grid: places.fit(sums, self.nuisance[grid].astype(np.float64), self.bank[grid], self.banked)
+            grid: places.fit(sums, self.nuisance[grid], self.bank[grid], self.banked)
             for grid, sums in self.sums.items()
         }
 

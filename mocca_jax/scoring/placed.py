@@ -5,15 +5,18 @@ Features of several layers are joined on two grids: `coarse`, cells of `config.c
 deviations from what is usual at its place; the run's weights make one map of them, and its largest value is the score.
 """
 
+import functools
 from collections.abc import Mapping
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
 
 from mocca_jax import models
 from mocca_jax.config import setting
-from mocca_jax.method import places
+from mocca_jax.method import places, resampling
 from mocca_jax.models import layer_name
 
 SCORE = "statistics"  # the name of the score, and of the map
@@ -41,6 +44,15 @@ class Placed:
     colour: jax.Array  # [C]
     grey: jax.Array  # 1 or 0
     weights: dict[str, jax.Array]  # 1 or 0
+
+
+@flax.struct.dataclass
+class Judged:
+    """Of B pictures: `scores {name: [B]}`, by grid `features`, and the run's `map [B, rows, columns]` (fine grid)."""
+
+    scores: dict[str, jax.Array]
+    map: jax.Array
+    features: dict[str, jax.Array]
 
 
 def is_used(config) -> bool:
@@ -91,7 +103,7 @@ def joined(config, features: Mapping[str, jax.Array], shape: tuple[int, ...]) ->
         parts = []
         for layer in layers_of(config, grid):
             x = features[layer_name(layer)]
-            down, across = places.resampling(rows, x.shape[1]), places.resampling(columns, x.shape[2])
+            down, across = resampling.means(rows, x.shape[1]), resampling.means(columns, x.shape[2])
             parts.append(jnp.einsum("ai,nijc,bj->nabc", down, x, across))
         whole = jnp.concatenate(parts, -1)
         found[grid] = whole.reshape(whole.shape[0], rows * columns, -1)
@@ -130,7 +142,7 @@ def on_fine_grid(values: jax.Array, size: tuple[int, int], fine: tuple[int, int]
     values = values.reshape(values.shape[0], *size)
     if size == fine:
         return values
-    down, across = (places.linear(*pair) for pair in zip(fine, size, strict=True))
+    down, across = (resampling.linear(*pair) for pair in zip(fine, size, strict=True))
     return jnp.einsum("ai,nij,bj->nab", down, values, across)
 
 
@@ -141,8 +153,18 @@ def combined(found: Maps, weights: Mapping[str, jax.Array]) -> jax.Array:
 
 def of_features(config, known: Placed, features: Mapping[str, jax.Array], shape: tuple[int, ...]) -> Maps:
     """Each part's map of pictures, and with it the run's own, `statistics`, from what the encoder has sown."""
-    away = distances(config, known.grids, joined(config, features, shape), shape)
-    found = maps(config, known.grids, away, shape)
+    return _of_joined(config, known, joined(config, features, shape), shape)
+
+
+def judged(config, known: Placed, features: Mapping[str, jax.Array], shape: tuple[int, ...]) -> Judged:
+    """All that is known of pictures from what the encoder has sown."""
+    x = joined(config, features, shape)
+    found = _of_joined(config, known, x, shape)
+    return Judged(unit_scores(found), found[SCORE], x)
+
+
+def _of_joined(config, known: Placed, x: Mapping[str, jax.Array], shape: tuple[int, ...]) -> Maps:
+    found = maps(config, known.grids, distances(config, known.grids, x, shape), shape)
     return found | {SCORE: combined(found, known.weights)}
 
 
@@ -153,5 +175,18 @@ def unit_scores(found: Maps) -> dict[str, jax.Array]:
 
 def enlarged(found: jax.Array, rows: int, columns: int) -> jax.Array:
     """A map `[B, r, c]` at the size of pictures."""
-    down, across = places.linear(rows, found.shape[1]), places.linear(columns, found.shape[2])
+    down, across = resampling.linear(rows, found.shape[1]), resampling.linear(columns, found.shape[2])
     return jnp.einsum("ai,nij,bj->nab", down, found, across)
+
+
+def drawn(found: np.ndarray, rows: int, columns: int, smoothing: float) -> np.ndarray:
+    """Maps `[..., r, c]` as `enlarged`, and smoothed by a Gaussian of so many pixels, mirrored at the edges."""
+    down, across = (_drawing(*sides, smoothing) for sides in zip((rows, columns), found.shape[-2:], strict=True))
+    return down @ found @ across.T
+
+
+@functools.lru_cache(maxsize=16)
+def _drawing(cells: int, size: int, smoothing: float) -> np.ndarray:
+    """`[cells, size]`: what `drawn` does along one axis."""
+    smooth = ndimage.gaussian_filter1d(np.eye(cells), smoothing, axis=0)
+    return (smooth @ resampling.linear(cells, size)).astype(np.float32)

@@ -3,8 +3,10 @@
 Batches are padded to powers of two, so that few sizes are ever compiled. Nothing is kept between calls.
 """
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from mocca_jax.data import batching, clips, flow, footage, incoming, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.errors import UserError
 from mocca_jax.method.timeline import Timeline
-from mocca_jax.scoring import evaluate, streaming, tiled
+from mocca_jax.scoring import evaluate, placed, shared, streaming, tiled
 from mocca_jax.training import parallel, stages
 from mocca_jax.training.step import TrainState
 
+FEW = 16  # pictures that may be taken one by one
 DECODERS = 4  # threads that decode and resize pictures
 LOOKED_AT = 64  # frames of a video, before it is compared with the training videos
 NOISIER, LEAST_NOISE = 2.5, 0.02  # times, and pixels a frame, from which a video is called noisier
@@ -35,12 +38,21 @@ class Scorer:
         self.stage = stages.last(config)
         self.model = evaluate.built(config, inputs.shape)
         self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
-        held = jax.device_get(state.replace(opt_state=()))
-        self.state = parallel.replicate(held, self.mesh)
-        self._state_of_one = parallel.replicate(held, self._one)
-        self._score = evaluate.make_scorer(self.model, self.stage, inputs.preprocess, config)
+        self._held = jax.device_get(state.replace(opt_state=()))
+        program = self.model, self.stage, inputs.preprocess, config
+        self._program = evaluate.make_program(*program)
+        self._compiled: set[int] = shared.program(set, "batches", *program)  # sizes, of all that share the program
         self.judge = tiled.Judge(self.model, inputs, config, self.mesh) if tiled.is_used(config) else None
         self._movement_map = evaluate.make_movement_map(self.model, scale) if inputs.of_movement else None
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """On all devices, from when it is needed on."""
+        return parallel.replicate(self._held, self.mesh)
+
+    @functools.cached_property
+    def _state_of_one(self) -> TrainState:
+        return parallel.replicate(self._held, self._one)
 
     def scores(self, pictures: Any) -> evaluate.Scores:
         """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
@@ -53,22 +65,37 @@ class Scorer:
             return self._frame_scores(incoming.frames(pictures))
         return self.of_views([picture.pixels for picture in chunk] for chunk in self.prepared(pictures))
 
-    def of_views(self, chunks: Iterable[list[np.ndarray]]) -> evaluate.Scores:
-        """Of pictures that `view` made, some at a time."""
+    def of_views(self, chunks: Iterable[list[np.ndarray]], maps: bool = False) -> evaluate.Scores:
+        """Of pictures that `view` made, some at a time; with the coarse `maps` that scores are made of, if they are."""
         if self.judge:
             found = tiled.of_pictures(self.judge, self.state, (raw for chunk in chunks for raw in chunk))
             if found is None:
                 raise UserError("no pictures were given")
             return found
-        units, counts = [], []
+        units, counts, drawn = [], [], []
         for chunk in chunks:
             cut = [self.units_of(raw) for raw in chunk]
             counts += [len(part) for part in cut]
-            units.append(self.score_units(np.concatenate(cut)))
+            if maps and placed.is_used(self.config):
+                found, of_chunk = self._in_batches(np.concatenate(cut), lambda judged: (judged.scores, judged.map))
+                drawn.append(of_chunk)
+            else:
+                found = self.score_units(np.concatenate(cut))
+            units.append(found)
         if not units:
             raise UserError("no pictures were given")
         parts = evaluate.joined(units)
-        return evaluate.of_samples(parts, self.aggregate, np.repeat(np.arange(len(counts)), counts), self.config)
+        of = evaluate.of_samples(parts, self.aggregate, np.repeat(np.arange(len(counts)), counts), self.config)
+        return replace(of, maps=np.concatenate(drawn)) if drawn else of
+
+    def judged(self, raw: np.ndarray) -> placed.Judged:
+        """All that is known of pictures `[N, ...]`, where they are scored by statistics of places.
+
+        A few are taken one by one where the program for one is there, and that for many would have to be compiled.
+        """
+        many = self._padded(len(raw))
+        one_by_one = len(raw) <= FEW and 1 in self._compiled and many not in self._compiled
+        return self._in_batches(raw, lambda found: found, 1 if one_by_one else None)
 
     def _frame_scores(self, frames: Iterator) -> evaluate.Scores:
         """Of every frame of one video; no more of it is held than a batch of clips needs."""
@@ -178,14 +205,22 @@ class Scorer:
 
     def score_units(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         """`evaluate.unit_scores` of raw units `[U, ...]`, at most a batch of the config at once."""
-        found: list[dict[str, np.ndarray]] = []
-        size = self.config.batch_size
+        return self._in_batches(raw, evaluate.scores_in)
+
+    def _in_batches(self, raw: np.ndarray, picked: Callable[[Any], Any], size: int | None = None) -> Any:
+        """What is `picked` of what the program gives of raw units `[U, ...]`, at most `size`, or a batch, at once."""
+        found, size = [], size or self.config.batch_size
         for start in range(0, len(raw), size):
             part = raw[start : start + size]
             # A single unit, padded to one for each device, would only make the others compute for nothing.
             mesh, state = (self._one, self._state_of_one) if len(part) == 1 else (self.mesh, self.state)
-            padded = parallel.bucket(len(part), size, mesh)
-            placed = parallel.shard((batching.filled(part, padded), batching.mask(len(part), padded)), mesh)
-            scored = jax.device_get(self._score(state, *placed))
-            found.append({name: values[: len(part)] for name, values in scored.items()})
-        return evaluate.joined(found)
+            padded = self._padded(len(part))
+            on_devices = parallel.shard((batching.filled(part, padded), batching.mask(len(part), padded)), mesh)
+            values = jax.device_get(picked(self._program(state, *on_devices)))
+            found.append(jax.tree.map(lambda of, part=part: of[: len(part)], values))
+            self._compiled.add(padded)
+        return jax.tree.map(lambda *of: np.concatenate(of), *found)
+
+    def _padded(self, count: int) -> int:
+        """The batch that so many units are padded to."""
+        return 1 if count == 1 else parallel.bucket(count, self.config.batch_size, self.mesh)

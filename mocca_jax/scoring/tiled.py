@@ -21,7 +21,7 @@ from mocca_jax.config import setting
 from mocca_jax.data import Split, batching, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
-from mocca_jax.method import everywhere, places
+from mocca_jax.method import everywhere, places, resampling
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import placed
 from mocca_jax.scoring.evaluate import Scores, joined
@@ -214,7 +214,7 @@ def drawn(found: np.ndarray, sides: tuple[int, int], pixels: int, smoothing: flo
         smoothing: standard deviation of the Gaussian, in pixels.
     """
     step = pixels // FINER
-    up, across = (places.linear(FINER * length, length) for length in found.shape)
+    up, across = (resampling.linear(FINER * length, length) for length in found.shape)
     rows, columns = (-(-int(length) // step) for length in sides)
     return ndimage.gaussian_filter((up @ found @ across.T)[:rows, :columns], smoothing / step)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from absl import logging
@@ -17,6 +18,7 @@ from mocca_jax.commands.service import drawings, looking, page, refusals
 from mocca_jax.commands.service.asking import ASK
 from mocca_jax.commands.service.batcher import Batcher
 from mocca_jax.commands.service.bodies import picture_file
+from mocca_jax.commands.service.drawings import Wanted
 from mocca_jax.commands.service.interface import (
     BODY,
     METRICS,
@@ -117,6 +119,7 @@ def make_app(
         request: Request,
         map: Annotated[bool, Query(description="adds the picture under its anomaly map")] = False,
         overlay: Annotated[bool, Query(description="adds the anomaly map alone, and where it lies")] = False,
+        explain: Annotated[bool, Query(description="adds why it has its score, in words and numbers")] = False,
         product: Annotated[str | None, Query(description=PRODUCT)] = None,
     ) -> Answer:
         """Score, p-value and decision for one picture, and the unusual regions; with `map=true` also a picture.
@@ -126,13 +129,16 @@ def make_app(
         name = seen(request).product = refusals.chosen(product, list(known))
         if (map or overlay) and not known[name].maps:
             raise HTTPException(400, f"this model has no anomaly maps: leave {'map' if map else 'overlay'} out")
+        if explain and not known[name].explains:
+            raise HTTPException(400, "this model judges pictures in tiles, which are not explained: leave explain out")
+        wanted = Wanted(map, overlay, explain)
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         end = asyncio.get_running_loop().time() + limits.seconds
         try:
             body = await picture_file(request, limits)
             async with asyncio.timeout_at(end):
-                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, map, overlay))
+                answer = await _unless_gone(request, _answer(shelf, batcher, name, body, limits, wanted))
             seen(request).said["decision"] = answer.anomalous
             return answer
         except TimeoutError as error:
@@ -180,8 +186,9 @@ def make_app(
         shown = page.html(app.openapi(), str(request.base_url).rstrip("/"), maps, bool(key), list(known))
         return HTMLResponse(shown, headers={"Content-Security-Policy": page.POLICY})
 
-    async def judge(name: str, body: bytes, overlay: bool) -> Answer:
-        return await _answer(shelf, batcher, name, body, limits, overlay=overlay and known[name].maps)
+    async def judge(name: str, body: bytes, whole: bool) -> Answer:
+        wanted = Wanted(overlay=whole and known[name].maps, explain=whole and known[name].explains)
+        return await _answer(shelf, batcher, name, body, limits, wanted)
 
     looking.add(app, shelf, limits, beside or looking.Beside(), judge, bool(key))
     if key:
@@ -214,8 +221,7 @@ async def _answer(
     name: str,
     body: bytes,
     limits: Limits,
-    with_map: bool = False,
-    overlay: bool = False,
+    wanted: Wanted,
 ) -> Answer:
     """What is said about one picture file of a product.
 
@@ -229,11 +235,11 @@ async def _answer(
             logging.warning("product %r cannot be loaded: %s", name, error)
             said = f"the detector of {name!r} cannot be loaded now; the service's log says why"
             raise HTTPException(503, said, headers={"Retry-After": "10"}) from error
-        return await _judged(batcher, name, detector, body, limits, with_map, overlay)
+        return await _judged(batcher, name, detector, body, limits, wanted)
 
 
 async def _judged(
-    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, with_map: bool, overlay: bool
+    batcher: Batcher, name: str, detector: Detector, body: bytes, limits: Limits, wanted: Wanted
 ) -> Answer:
     try:
         view = await asyncio.to_thread(_seen, detector, body, limits)
@@ -244,6 +250,7 @@ async def _judged(
         raise HTTPException(400, f"the body cannot be read as a picture: {error}{seen}") from error
     found, index = await batcher.score(name, detector, view.pixels)
     anomalous = None if found.anomalous is None else bool(found.anomalous[index])
+    drawn = partial(drawings.of, detector, view, found, index, wanted)
     return Answer(
         product=name,
         score=float(found.score[index]),
@@ -251,7 +258,7 @@ async def _judged(
         anomalous=anomalous,
         threshold=detector.calibration.threshold if detector.calibration else None,
         layers={name: float(values[index]) for name, values in found.layers.items()},
-        **await asyncio.to_thread(drawings.of, detector, view, bool(anomalous), with_map, overlay),
+        **(drawn() if drawings.is_quick(found, index, wanted) else await asyncio.to_thread(drawn)),
     )
 
 

@@ -80,7 +80,7 @@ class Batcher:
 
 
 def _findings(detector: Detector, views: list[np.ndarray]) -> Findings:
-    return detector.findings(detector.of_views([views]))
+    return detector.findings(detector.of_views([views], maps=True))
 
 
 def warm_up(detector: Detector) -> None:
@@ -89,7 +89,7 @@ def warm_up(detector: Detector) -> None:
     view = np.zeros((*(inputs.shape[:2] if inputs.fit == TILES else inputs.size), inputs.channels), np.uint8)
     count = 1
     while count <= detector.scorer.at_once:
-        detector.of_views([[view] * count])
+        found = detector.of_views([[view] * count], maps=True)
         count *= 2
     if detector.map_scale is not None:
-        detector.maps_of([view])
+        detector.maps_of([view], None if found.maps is None else found.maps[:1])

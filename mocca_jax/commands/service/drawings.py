@@ -2,30 +2,59 @@
 
 import base64
 import io
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from mocca_jax.data.incoming import Seen
 from mocca_jax.data.inputs import fitted_size, placement
-from mocca_jax.detector import Detector
+from mocca_jax.detector import Detector, Findings
 from mocca_jax.report import overlays
+from mocca_jax.scoring import explain
 
 
-def of(detector: Detector, picture: Seen, anomalous: bool, with_map: bool, overlay: bool) -> dict[str, Any]:
-    """The fields of an `Answer` that are made of the picture's map: `regions`, and those that are asked for."""
+@dataclass(frozen=True)
+class Wanted:
+    """What an answer holds beside the usual: the picture under its `map`, the map alone as `overlay`, and `explain`."""
+
+    map: bool = False
+    overlay: bool = False
+    explain: bool = False
+
+
+def of(detector: Detector, picture: Seen, findings: Findings, index: int, wanted: Wanted) -> dict[str, Any]:
+    """The fields of an `Answer` that tell where a picture is anomalous and why: `regions`, and those that are wanted.
+
+    The picture is that at `index` of those that the `findings` are of.
+    """
+    found = _of_map(detector, picture, findings, index, wanted)
+    if wanted.explain:
+        told = explain.of_pictures(detector, [picture], detector.of_seen([picture]), (0,))[0]
+        found["explanation"] = told.as_dict(files=False)
+    return found
+
+
+def is_quick(findings: Findings, index: int, wanted: Wanted) -> bool:
+    """Whether `of` has nothing to compute."""
+    flagged = findings.anomalous is not None and bool(findings.anomalous[index])
+    return wanted == Wanted() and not flagged
+
+
+def _of_map(detector: Detector, picture: Seen, findings: Findings, index: int, wanted: Wanted) -> dict[str, Any]:
+    anomalous = findings.anomalous is not None and bool(findings.anomalous[index])
     if detector.map_scale is None:
         return {"regions": None}
-    if not (anomalous or with_map or overlay):
+    if not (anomalous or wanted.map or wanted.overlay):
         return {"regions": []}
-    (values,) = detector.maps_of([picture.pixels])
+    (values,) = detector.maps_of([picture.pixels], findings.coarse(index))
     scale = overlays.Scale(detector.map_scale.ordinary, detector.map_scale.threshold)
     found: dict[str, Any] = {
         "regions": [region.as_dict() for region in detector.regions_of(values, picture, True)] if anomalous else []
     }
-    if with_map:
+    if wanted.map:
         found["map_png"] = _png(overlays.paint(picture.pixels, values, scale))
-    if overlay:
+    if wanted.overlay:
         rows, columns = picture.sides
         found |= {"overlay_png": _png(overlays.alone(values, scale)), "overlay_box": _box(detector, picture)}
         found["sides"] = [columns, rows]

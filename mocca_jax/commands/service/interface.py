@@ -64,6 +64,11 @@ class Answer(BaseModel):
     overlay_box: list[int] = Field(
         default=[], description="with overlay=true: left, top, width, height of where it lies on the picture"
     )
+    explanation: dict[str, Any] = Field(
+        default={},
+        description="with explain=true: `sentences` that say why the picture has its score, and the numbers that they "
+        "are made of: by region the measures there, and the nearest good picture, whose `number` /good takes",
+    )
     sides: list[int] = Field(default=[], description="with overlay=true: width and height of the picture, upright")
 
 
@@ -139,6 +144,7 @@ class Row(BaseModel):
     alpha: float | None = Field(description="the share of good pictures that may be flagged")
     by: str = Field(description="what decides, score or map")
     maps: bool = Field(description="whether it has anomaly maps")
+    explains: bool = Field(description="whether it can say why a picture has its score")
     heldout: int = Field(description="how many good pictures were held out, or left out, to compare with")
     ordinary: float | None = Field(description="the median of their scores; null where there are none")
     trained_on: str

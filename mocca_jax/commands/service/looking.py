@@ -113,6 +113,16 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
         """A picture file as any browser shows it."""
         return await draw(chosen(product, products), await picture_file(request, limits), shown.MOST)
 
+    @app.get("/good/{number}", responses=problems({404: "it is not there any more"}) | shown.DESCRIBED)
+    async def good(number: int, product: Annotated[str | None, Query(description=PRODUCT)] = None) -> Response:
+        """A good picture that others are compared with, as any browser shows it; explanations name its number."""
+        name = chosen(product, products)
+        async with shelf.lent(name) as detector:
+            path = await asyncio.to_thread(detector.content.known.file, detector.config, number)
+        if path is None:
+            raise HTTPException(404, "this good picture is not there any more, or has changed")
+        return await draw(name, await asyncio.to_thread(path.read_bytes), shown.MOST)
+
     files = _files()
 
     @app.get("/", include_in_schema=False)

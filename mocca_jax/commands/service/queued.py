@@ -1,7 +1,8 @@
 """Pictures that a person has judged and that wait to be learned: files in the run's folder, named by their digest.
 
 `queue/good/` holds those that the detector should take as good from now on, `queue/bad/` those that it should have
-found, or has found rightly. `mocca update` learns the good ones; nothing here changes the detector.
+found, or has found rightly. `mocca update` learns the good ones, which are in `queue/learnt/` then; nothing here
+changes the detector.
 """
 
 import asyncio
@@ -22,8 +23,9 @@ from mocca_jax.commands.service.watching import Watched, gone
 from mocca_jax.data import decoder
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests, whole
+from mocca_jax.outputs import stored
 
-FOLDER, KINDS = "queue", ("good", "bad")
+KINDS = ("good", "bad")
 MOST = 10_000  # pictures that wait, of both kinds together
 LOCAL = "localhost"
 Kind = Literal["good", "bad"]
@@ -42,7 +44,7 @@ class Queue:
     """
 
     def __init__(self, folder: Path, megapixels: float):
-        self.folder, self._most_pixels = folder / FOLDER, round(megapixels * 1e6)
+        self.folder, self._most_pixels = stored.queue_folder(folder, KINDS[0]).parent, round(megapixels * 1e6)
         self.command = f"mocca update {shlex.quote(str(folder))} {shlex.quote(str(self.folder / 'good'))}"
         try:
             for kind in KINDS:

@@ -18,7 +18,7 @@ from mocca_jax.data.listing import printable
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import bundle
-from mocca_jax.scoring import shared
+from mocca_jax.scoring import explain, shared
 
 NAME = "detector"  # of a product, where nothing tells
 
@@ -33,6 +33,7 @@ class Product:
     by: str
     sha256: str
     maps: bool
+    explains: bool = False
     heldout: int = 0
     ordinary: float | None = None
 
@@ -215,4 +216,5 @@ def _name_of(place: Path) -> str:
 def _described(detector: Detector) -> Product:
     by, maps, known = detector.by, detector.map_scale is not None, detector.calibration
     count, ordinary = (len(known.heldout), float(np.median(known.heldout))) if known else (0, None)
-    return Product(detector.description, detector.threshold, detector.alpha, by, detector.digest, maps, count, ordinary)
+    decides = (detector.threshold, detector.alpha, by)
+    return Product(detector.description, *decides, detector.digest, maps, explain.is_able(detector), count, ordinary)

@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from mocca_jax.commands.service import shown
 from mocca_jax.commands.service.interface import Answer, Item, News, problems
 from mocca_jax.commands.service.journal import Journal
 from mocca_jax.data import listing
+from mocca_jax.data.standing import Standing, seen
 from mocca_jax.files import digests
 
 Judge = Callable[[bytes, bool], Awaitable[Answer]]
@@ -25,19 +25,11 @@ SETTLES = 5.0  # seconds after which a file that still cannot be decoded is give
 HISTORY, AT_ONCE, BATCH = 500, 100, 8  # pictures that are remembered, told at once, judged at once
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """Of a file: bytes, and when it was written, in nanoseconds."""
-
-    size: int
-    written: int
-
-
 class Watched:
     """A watched folder.
 
-    A file is taken when its size and time stand still between two looks and it can be decoded. It is known by its name
-    and content: one that was judged is not judged again, after a restart either, nor is one that was only renamed.
+    A file is taken when it stands still (`Standing`) and can be decoded. It is known by its name and content: one that
+    was judged is not judged again, after a restart either, nor is one that was only renamed.
 
     Args:
         folder: exists.
@@ -48,11 +40,11 @@ class Watched:
     """
 
     def __init__(self, folder: Path, journal: Journal, megabytes: float, judge: Judge, settles: float = SETTLES):
-        self.folder, self._journal, self.judge, self._settles = folder.resolve(), journal, judge, settles
+        self.folder, self._journal, self.judge = folder.resolve(), journal, judge
         self._most_bytes = megabytes * 1e6
-        self._known: dict[str, tuple[_Stamp, str]] = {}  # by file: as it was judged, and the digest
+        self._known: dict[str, tuple[tuple[int, int], str]] = {}  # by file: its stamp when judged, and the digest
         self._where: dict[str, str] = {}  # by digest: the file
-        self._looked_at: dict[str, tuple[_Stamp, float]] = {}  # files that are not judged yet, and since when so
+        self._coming = Standing(settles)  # files that are not judged yet
         self._items: OrderedDict[int, tuple[str, Item]] = OrderedDict()  # file and what is told of it
         self._next, self._fault, self._lasted = 0, "", 0.0
         for row in journal.lines():
@@ -78,22 +70,18 @@ class Watched:
 
     def _ready(self) -> list[str]:
         """The files that are new and stand still, the one written first first."""
-        began, earlier = time.monotonic(), self._looked_at
+        began = time.monotonic()
         try:
-            found = {file: stamp for path in self._pictures() if (stamp := _stamp(path)) for file in [self._name(path)]}
+            found = {self._name(path): of for path in self._pictures() if (of := seen(path, began))}
         except OSError as error:
             if self._fault != str(error):
                 self._fault = str(error)
                 logging.warning("%s cannot be looked into: %s", listing.printable(self.folder), error)
             return []
         self._fault, self._lasted = "", time.monotonic() - began
-        new = {file: stamp for file, stamp in found.items() if self._known.get(file, (None,))[0] != stamp}
-        self._looked_at = {
-            file: earlier[file] if file in earlier and earlier[file][0] == stamp else (stamp, began)
-            for file, stamp in new.items()
-        }
-        still = [file for file in new if file in earlier and earlier[file][0] == new[file]]
-        return sorted(still, key=lambda file: (new[file].written, listing.natural(Path(file))))
+        self._coming.look({file: of for file, of in found.items() if self._known.get(file, (None,))[0] != of.stamp})
+        still = filter(self._coming.is_still, found)
+        return sorted(still, key=lambda file: (found[file].written, listing.natural(Path(file))))
 
     async def body(self, number: int) -> bytes:
         """The file of a picture, as it was judged.
@@ -116,7 +104,7 @@ class Watched:
         items = [item for number, (_, item) in self._items.items() if number >= first][:AT_ONCE]
         then = items[-1].number + 1 if items else self._next
         name = listing.printable(self.folder.name)
-        return News(folder=name, items=items, next=then, coming=len(self._looked_at), fault=self._fault)
+        return News(folder=name, items=items, next=then, coming=len(self._coming), fault=self._fault)
 
     def close(self) -> None:
         """Lets others write the journal."""
@@ -131,27 +119,27 @@ class Watched:
 
     async def _judged(self, file: str) -> dict[str, Any] | None:
         """What the journal is told of a file; None where there is nothing new, or it is left for the next look."""
-        stamp, since = self._looked_at[file]
+        of = self._coming[file]
         row: dict[str, Any] = {"folder": str(self.folder), "file": file, "time": time.time()}
-        row |= {"size": stamp.size, "written": stamp.written, "digest": ""}
-        if stamp.size > self._most_bytes:
+        row |= {"size": of.size, "written": of.written, "digest": ""}
+        if of.size > self._most_bytes:
             return row | {"fault": f"larger than {self._most_bytes / 1e6:g} megabytes"}
         try:
             body = await asyncio.to_thread((self.folder / file).read_bytes)
         except OSError:
             return None
-        if len(body) != stamp.size or _stamp(self.folder / file) != stamp:
+        if len(body) != of.size or not self._coming.is_unchanged(file, self.folder / file):
             return None
         row["digest"] = digest = digests.of_bytes(body)
         before = self._where.get(digest)
         same = self._known.get(file, (None, ""))[1] == digest
         if same or (before and not (self.folder / before).exists()):  # only touched, or renamed
-            self._note(file, stamp, digest)
+            self._note(file, of.stamp, digest)
             return None
         try:
             answer = await self.judge(body, False)
         except HTTPException as error:
-            if error.status_code == 400 and time.monotonic() - since >= self._settles:
+            if error.status_code == 400 and self._coming.is_given_up(file, time.monotonic()):
                 return row | {"fault": str(error.detail)}
             return None  # to be tried again
         except Exception:  # whatever it is, the pictures after it are judged
@@ -172,7 +160,7 @@ class Watched:
         try:
             file, said = row["file"], {name: row[name] for name in ("digest", "time", "answer", "fault") if name in row}
             item = Item(number=self._next, name=listing.printable(file), **said)
-            self._note(file, _Stamp(row["size"], row["written"]), row["digest"])
+            self._note(file, (row["size"], row["written"]), row["digest"])
         except (KeyError, TypeError, ValueError):
             return
         self._items[self._next] = file, item
@@ -180,19 +168,11 @@ class Watched:
         while len(self._items) > HISTORY:
             self._items.popitem(last=False)
 
-    def _note(self, file: str, stamp: _Stamp, digest: str) -> None:
+    def _note(self, file: str, stamp: tuple[int, int], digest: str) -> None:
         self._known[file] = stamp, digest
-        self._looked_at.pop(file, None)
+        self._coming.drop(file)
         if digest:
             self._where[digest] = file
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        facts = path.stat()
-        return _Stamp(facts.st_size, facts.st_mtime_ns)
-    except OSError:
-        return None
 
 
 @contextlib.contextmanager

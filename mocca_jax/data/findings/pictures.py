@@ -18,6 +18,7 @@ FULL = 16  # bits of such a file
 DARKER = 4  # bits fewer than others use
 ASPECT, FAR_ASPECT = 1.05, 1.25  # by which the ratio of the sides differs from the usual one: somewhat, too much
 FACTOR = 1.8  # between a picture's sides and the usual ones
+LARGE = 4  # times the side that the network sees: defects of less than as many pixels vanish between its pixels
 COLORS = {(0, 0, 0): "black", (255, 255, 255): "white"}
 
 
@@ -75,7 +76,7 @@ class Pictures:
         return self.found.name(self.found.folder.joinpath(*path.relative_to(self.found.folder).parts[:2]))
 
 
-def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
+def find(of: Pictures, alpha: float, size: int, depth: int, tile: int = 0) -> list[Finding]:
     """All but what masks and copies are about.
 
     Args:
@@ -83,6 +84,7 @@ def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
         alpha: the share of good pictures that may be flagged.
         size: the side of the network's view, pixels.
         depth: of the config.
+        tile: side of the tiles that pictures are looked at in, 0: each as a whole.
     """
     broken = [(path, look.facts.fault) for path, look in of.looks.items() if look.facts.fault]
     return [
@@ -93,13 +95,18 @@ def find(of: Pictures, alpha: float, size: int, depth: int) -> list[Finding]:
         ),
         *_split(of),
         *_number(of, alpha),
-        *unlike(of, size, depth),
+        *_look(of, depth),
+        *(_in_tiles(of, tile) if tile else [*_sizes(of, size), _large(of, size)]),
     ]
 
 
 def unlike(of: Pictures, size: int, depth: int) -> list[Finding]:
     """Pictures that are not as the others: of one color, another depth, color where others are grey, another size."""
-    return [*_plain(of), *_depth(of, depth), _colors(of), *_sizes(of, size)]
+    return [*_look(of, depth), *_sizes(of, size)]
+
+
+def _look(of: Pictures, depth: int) -> list[Finding]:
+    return [*_plain(of), *_depth(of, depth), _colors(of)]
 
 
 def _split(of: Pictures) -> list[Finding]:
@@ -219,33 +226,57 @@ def _sizes(of: Pictures, size: int) -> list[Finding]:
     scaled = {path: _factor(tall * wide, rows * columns) ** 0.5 for path, (tall, wide) in sides.items()}
     rest = [path for path in of.all if path not in extreme]
 
-    def named(paths: Sequence[Path]) -> list[str]:
-        return [f"{of.found.name(path)}: {sides[path][1]}x{sides[path][0]}" for path in paths]
-
     shapes = f"picture(s) of another shape than the usual {columns:.0f}x{rows:.0f}"
     return [
         Finding(
             f"picture(s) with one side more than {LONGEST} times the other",
             "Cut them: nothing of them is left in a square view.",
-            named(extreme),
+            _with_sizes(of, extreme),
         ),
         Finding(
             f"{shapes}, which are stretched by more than {FAR_ASPECT - 1:.0%}",
             "Cut all to the same shape, or train with --config.fit=crop.",
-            named([path for path in rest if stretched[path] > FAR_ASPECT]),
+            _with_sizes(of, [path for path in rest if stretched[path] > FAR_ASPECT]),
         ),
         Finding(
             f"{shapes}, which are stretched a little",
             "Where things have to lie alike, cut all to the same shape.",
-            named([path for path in rest if ASPECT < stretched[path] <= FAR_ASPECT]),
+            _with_sizes(of, [path for path in rest if ASPECT < stretched[path] <= FAR_ASPECT]),
             note=True,
         ),
         Finding(
             f"picture(s) far larger or smaller than the usual {columns:.0f}x{rows:.0f}",
             "Take all with the same resolution: the same thing is sharper in the larger ones.",
-            named([path for path in rest if scaled[path] >= FACTOR]),
+            _with_sizes(of, [path for path in rest if scaled[path] >= FACTOR]),
         ),
     ]
+
+
+def _in_tiles(of: Pictures, tile: int) -> list[Finding]:
+    return [
+        Finding(
+            f"picture(s) smaller than a tile of {tile}x{tile}",
+            "Leave them out, or train with a smaller tile, a multiple of cell.",
+            _with_sizes(of, [path for path in of.all if min(of.looks[path].facts.size) < tile]),
+        )
+    ]
+
+
+def _large(of: Pictures, size: int) -> Finding:
+    large = [path for path in of.all if min(of.looks[path].facts.size) >= LARGE * size]
+    return Finding(
+        f"picture(s) at least {LARGE} times as wide and high as the {size}x{size} that the network sees",
+        "Small defects may vanish. For surfaces, whose places all look alike, --config=folder:tiled looks at every "
+        f"pixel; for objects that lie alike train with a larger resize, such as resize={2 * size}.",
+        _with_sizes(of, large),
+        note=True,
+    )
+
+
+def _with_sizes(of: Pictures, paths: Sequence[Path]) -> list[str]:
+    """Names, each with width x height."""
+    sizes = ((path, *of.looks[path].facts.size) for path in paths)
+    return [f"{of.found.name(path)}: {columns}x{rows}" for path, rows, columns in sizes]
 
 
 def _is_possible(rows: int, columns: int, size: int) -> bool:

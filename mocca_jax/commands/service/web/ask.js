@@ -1,6 +1,6 @@
 // Asks the service. Waits where it is busy, asks for the key where it wants one.
 
-const KEY = "mocca key", TRIES = 120, OF_PRODUCT = ["score", "shown", "queue"];  // what is asked of one product
+const KEY = "mocca key", TRIES = 120, OF_PRODUCT = ["score", "shown", "queue", "good"];  // what is asked of one product
 let key = sessionStorage.getItem(KEY) ?? "", product = "", asking = null;
 
 export const choose = name => { product = name; };
@@ -25,7 +25,7 @@ function givenKey() {
 }
 
 export async function ask(path, { parameters = {}, ...options } = {}) {
-  const query = new URLSearchParams({ ...parameters, ...(product && OF_PRODUCT.includes(path) && { product }) }).toString();
+  const query = new URLSearchParams({ ...parameters, ...(product && OF_PRODUCT.includes(path.split("/")[0]) && { product }) }).toString();
   for (let tried = 0; ; tried++) {
     const used = key;
     let answer;

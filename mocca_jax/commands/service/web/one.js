@@ -1,13 +1,13 @@
 // The chosen picture: what is said about it, itself, its map and its regions.
 
 import { bar } from "./list.js";
-import { address, mapped } from "./pictures.js";
+import { address, goodAddress, mapped } from "./pictures.js";
 import { chance, figure, part, place, several, sort, verdict } from "./words.js";
 
 const at = id => document.getElementById(id);
 const make = (name, said, more = {}) => Object.assign(document.createElement(name), { textContent: said, ...more });
 const SMALL = 480;  // pixels across
-let now = null, about = null, url = "";
+let now = null, about = null, url = "", good = "";
 
 export function begin(known) {
   about = known;
@@ -46,7 +46,7 @@ export function show(item) {
   scale(item.answer);
   if (now !== item) { now = item; fresh(item); }
   words(item);
-  if (item.answer && about.maps && !item.drawn) overlaid(item);
+  if (item.answer && (about.maps || about.explains) && !item.drawn) more(item);
 }
 
 const scored = answer => answer.threshold === null ? `score ${figure(answer.score)}`
@@ -64,7 +64,7 @@ function scale(answer) {
 async function fresh(item) {
   URL.revokeObjectURL(url);
   for (const id of ["picture", "overlay"]) at(id).removeAttribute("src");
-  at("overlay").hidden = true;
+  at("overlay").hidden = at("why").hidden = true;
   at("boxes").replaceChildren();
   at("caption").textContent = "";
   item.drawn = false;
@@ -77,24 +77,48 @@ async function fresh(item) {
   }
 }
 
-async function overlaid(item) {
+// Asks where and why it is unusual.
+async function more(item) {
   item.drawn = true;
   try {
-    const found = await mapped(item);
+    const found = await mapped(item, about);
     if (now !== item) return;
-    const [wide, high] = found.sides, [left, top, width, height] = found.overlay_box;
-    spread(at("overlay"), [left / wide, top / high, width / wide, height / high]);
-    at("overlay").src = `data:image/png;base64,${found.overlay_png}`;
-    at("boxes").replaceChildren(...(item.answer.regions ?? []).map((region, n) => {
-      const [left, top, width, height] = region.box, box = make("div", "", { className: top / high < 0.08 ? "box low" : "box" });
-      spread(box, [left / wide, top / high, width / wide, height / high]);
-      box.append(make("b", String(n + 1)));
-      return box;
-    }));
-    look();
+    if (about.maps) overlaid(item, found);
+    if (found.explanation) explained(item, found.explanation);
   } catch (error) {
     if (now === item) at("caption").textContent = `Where it is unusual cannot be shown: ${error.message}`;
   }
+}
+
+async function explained(item, { sentences, regions }) {
+  at("why").hidden = false;
+  at("sentences").replaceChildren(...sentences.map(said => make("li", said)));
+  at("alike").hidden = true;
+  const nearest = regions[0]?.nearest;
+  if (!nearest) return;
+  try {
+    const found = await goodAddress(nearest.number);
+    if (now !== item) { URL.revokeObjectURL(found); return; }
+    URL.revokeObjectURL(good);
+    at("good-picture").src = good = found;
+    at("good-name").textContent = `The good picture that is most alike there: ${nearest.name ?? nearest.number}`;
+    at("alike").hidden = false;
+  } catch {
+    // its file is gone: the words do without
+  }
+}
+
+function overlaid(item, found) {
+  const [wide, high] = found.sides, [left, top, width, height] = found.overlay_box;
+  spread(at("overlay"), [left / wide, top / high, width / wide, height / high]);
+  at("overlay").src = `data:image/png;base64,${found.overlay_png}`;
+  at("boxes").replaceChildren(...(item.answer.regions ?? []).map((region, n) => {
+    const [left, top, width, height] = region.box, box = make("div", "", { className: top / high < 0.08 ? "box low" : "box" });
+    spread(box, [left / wide, top / high, width / wide, height / high]);
+    box.append(make("b", String(n + 1)));
+    return box;
+  }));
+  look();
 }
 
 function spread(element, [left, top, width, height]) {

@@ -9,9 +9,10 @@ const given = item => ({ method: "POST", body: item.file });
 
 export const judged = item => asJson("score", given(item));
 
-// The answer with its map; asked for once.
-export function mapped(item) {
-  item.mapped ??= (item.file ? asJson("score", { ...given(item), parameters: { overlay: true } }) : asJson(`watched/${item.number}`))
+// The answer with its map and with why it is so, where there are such; asked for once.
+export function mapped(item, { maps, explains }) {
+  const parameters = { ...(maps && { overlay: true }), ...(explains && { explain: true }) };
+  item.mapped ??= (item.file ? asJson("score", { ...given(item), parameters }) : asJson(`watched/${item.number}`))
     .catch(error => { item.mapped = null; throw error; });
   return item.mapped;
 }
@@ -29,6 +30,8 @@ async function blob(item, side) {
 }
 
 export const address = async item => URL.createObjectURL(await blob(item));
+
+export const goodAddress = async number => URL.createObjectURL(await (await ask(`good/${number}`)).blob());
 
 // Draws it small, when it comes into sight.
 const sight = new IntersectionObserver(entries => {
