@@ -175,7 +175,8 @@ def measured(
     parts: dict[str, dict[str, np.ndarray]], losses: dict[str, Any], terms: tuple[str, ...], labels: np.ndarray
 ) -> dict[str, float]:
     """The AUCs of one way to score: of distances by set and layer, and losses by set."""
-    known = pooled.Pooled(dict.fromkeys(parts["watched"]), pooling.usual(parts["watched"], losses["watched"]))
+    weights = pooled.equal(parts["watched"])
+    known = pooled.Pooled({}, pooling.usual(parts["watched"], losses["watched"], weights), weights)
 
     def scores(name: str) -> np.ndarray:
         loss = {} if losses[name] is None else {pooling.PRETEXT: losses[name]}

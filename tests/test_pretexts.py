@@ -215,6 +215,7 @@ def test_a_picture_that_is_left_out_is_told_as_by_statistics_without_it(distance
         ({"stages": ("rotation", "one_class"), "score": "pretext"}, "last stage must be a pretext"),
         ({"distance": "centroid"}, "no stage trains distances"),
         ({"layers": ()}, "layers must name layers"),
+        ({"data": "cifar10", "layer_weights": "made_up"}, "watched must be above 0"),
         ({"head": "selector"}, "head must be 'mean'"),
         ({"distance": "centroid", "score": "pretext", "score_views": "turned"}, None),
         ({"distance": "cosine", "score": "pretext"}, "does not use it"),
@@ -271,6 +272,25 @@ def test_thin_networks_have_the_layers_that_they_are_named_after(encoder):
         models.build(config, (12, 16, 3), (3,))
     with pytest.raises(ValueError, match="multiple of 8"):
         models.build(ConfigDict(config.to_dict() | {"code_size": 12}), (16, 16, 3), (3,))
+
+
+def test_layers_weigh_by_what_made_up_anomalies_say():
+    """Layer 0 knows nothing of the anomalies, layer 1 all: layer 1 alone counts."""
+    rng = np.random.default_rng(0)
+
+    def seen(count, shift):
+        x = rng.normal(size=(2, count, 1, 3)).astype(np.float32)
+        return {"layer0": x[0], "layer1": x[1] + shift}, None
+
+    trained, watched, anomalous = seen(200, 0), seen(50, 0), seen(50, 9)
+    anomalous[0]["layer0"] = watched[0]["layer0"]
+    known = pooling.statistics(trained, watched, "whitened", anomalous)
+    assert {name: float(weight) for name, weight in known.weights.items()} == {"layer0": 0.0, "layer1": 1.0}
+    parts = pooling.of_parts("whitened", known.layers, anomalous[0])
+    alone = pooling.statistics(trained, watched, "whitened")
+    assert {float(weight) for weight in alone.weights.values()} == {0.5}
+    found = pooled.unit_scores(known, parts, (pooled.DISTANCE,))
+    np.testing.assert_allclose(found[pooled.SCORE], found["layer1"], rtol=1e-3, atol=1e-3)
 
 
 def test_views_in_scoring_are_averaged(turned):

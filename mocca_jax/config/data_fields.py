@@ -54,6 +54,10 @@ _CIFAR10 = {
         "distances to statistics usually are",
         "images",
     ),
+    "layer_weights": choice("equal", "made_up").means(
+        "how much each layer's distance to statistics counts: alike, or by how well it alone tells watched images from "
+        "the same with a made-up defect"
+    ),
     "enlarged": integer_or_0(8).means(
         "side that images are enlarged to before the network sees them, for pretrained encoders; 0 = as they are",
         "pixels",

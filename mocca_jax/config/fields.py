@@ -140,6 +140,7 @@ LATER: dict[str, Any] = {
     "distance": "centroid",
     "score_views": "plain",
     "watched": 0,
+    "layer_weights": "equal",
     "enlarged": 0,
     "least_region": 0,
     "tile": 0,

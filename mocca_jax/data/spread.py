@@ -1,8 +1,15 @@
-"""Evenly spaced items of a sequence whose length is not known before its end."""
+"""Evenly spaced items of a sequence, also of one whose length is not known before its end."""
 
 from typing import Generic, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Numbers below `count`, all or `most` of them, at equal distances."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 class Spread(Generic[T]):

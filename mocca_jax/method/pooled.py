@@ -6,7 +6,7 @@ picture, with statistics of that view, and averaged over the views. The statisti
 stands for a place. Larger = more anomalous.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import flax.struct
 import jax
@@ -24,11 +24,13 @@ DISTANCE, PRETEXT, SCORE = "distance", "pretext", "score"  # names of what is st
 class Pooled:
     """By layer the statistics of its features, and what each layer's distance, their mean and others usually are.
 
-    `usual`: by name `[2]`, mean and deviation over normal pictures that the statistics had not seen.
+    `usual`: by name `[2]`, mean and deviation over normal pictures that the statistics had not seen. `weights`: of
+    each layer in the score; they add up to 1.
     """
 
     layers: dict[str, places.Statistics]
     usual: dict[str, jax.Array]
+    weights: dict[str, jax.Array]
 
 
 def fit(features: np.ndarray, distance: str) -> places.Statistics:
@@ -119,6 +121,24 @@ def usual(values: np.ndarray) -> np.ndarray:
     return np.array([values.mean(), max(values.std(), least)], np.float32)
 
 
+def equal(layers: Iterable[str]) -> dict[str, np.ndarray]:
+    """The same weight for each layer."""
+    names = list(layers)
+    return {name: np.float32(1 / len(names)) for name in names}
+
+
+def by_auc(aucs: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Weights in proportion to how much better than guessing each layer is; equal where none is.
+
+    Example:
+        >>> {name: float(weight) for name, weight in by_auc({"layer0": 0.75, "layer1": 0.5, "layer2": 1.0}).items()}
+        {'layer0': 0.3333333432674408, 'layer1': 0.0, 'layer2': 0.6666666865348816}
+    """
+    better = {name: max(auc - 0.5, 0.0) for name, auc in aucs.items()}
+    total = sum(better.values())
+    return {name: np.float32(value / total) for name, value in better.items()} if total else equal(aucs)
+
+
 def standard(found: Pooled, name: str, values: jax.Array) -> jax.Array:
     """Values in deviations from what is usual."""
     mean, deviation = found.usual[name]
@@ -136,7 +156,7 @@ def unit_scores(found: Pooled, parts: Mapping[str, jax.Array], terms: tuple[str,
     scores = {name: standard(found, name, values) for name, values in parts.items()}
     summed = []
     if DISTANCE in terms:
-        together = sum(scores[name] for name in found.layers) / len(found.layers)
+        together = sum(weight * scores[name] for name, weight in found.weights.items())
         summed.append(standard(found, DISTANCE, together) if DISTANCE in found.usual else together)
     if PRETEXT in terms:
         summed.append(scores[PRETEXT])

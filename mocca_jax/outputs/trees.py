@@ -17,7 +17,7 @@ def as_tree(known: Known | None) -> dict[str, Any]:
     if isinstance(known, motion.Motion):
         return {"movement": {name: vars(layer) for name, layer in known.layers.items()}}
     if isinstance(known, pooled.Pooled):
-        return {"pooled": {"layers": {n: _packed(found) for n, found in known.layers.items()}, "usual": known.usual}}
+        return {"pooled": vars(known) | {"layers": {name: _packed(found) for name, found in known.layers.items()}}}
     grids = {
         grid: _packed(found) | {kind: vars(getattr(found, kind)) for kind in placed.KINDS}
         for grid, found in known.grids.items()
@@ -30,8 +30,8 @@ def of_tree(tree: dict[str, Any]) -> Known:
     if "movement" in tree:
         return motion.Motion({name: motion.Layer(**layer) for name, layer in tree["movement"].items()})
     if "pooled" in tree:
-        layers = tree["pooled"].get("layers", {})
-        return pooled.Pooled({name: _unpacked(found) for name, found in layers.items()}, tree["pooled"]["usual"])
+        found = {"layers": {}, "weights": {}} | tree["pooled"]  # of a pretext alone there are none
+        return pooled.Pooled(**found | {"layers": {name: _unpacked(layer) for name, layer in found["layers"].items()}})
     grids = {
         grid: _unpacked(found | {kind: places.Usual(**found[kind]) for kind in placed.KINDS})
         for grid, found in tree["grids"].items()

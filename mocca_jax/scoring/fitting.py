@@ -15,12 +15,13 @@ import numpy as np
 from mocca_jax import console
 from mocca_jax.data import Dataset, Split, defects, next_day
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.data.spread import evenly
 from mocca_jax.method import metrics
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import evaluate, maps, placed, rounding
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.learnt import Learnt
-from mocca_jax.scoring.normals import MANY, PIECE, Normals, spread
+from mocca_jax.scoring.normals import MANY, PIECE, Normals
 from mocca_jax.scoring.placed import PARTS, SCORE
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.parts import STRICT, Parts
@@ -102,7 +103,7 @@ class Fitted:
         whole = {"heldout": self.maps, **made}
         found = {}
         for name, of in whole.items():
-            some = spread(len(of), SHOWN if name == "heldout" else len(of))
+            some = evenly(len(of), SHOWN if name == "heldout" else len(of))
             found[name] = pixels(of[some], shape)
         return found
 
@@ -158,7 +159,7 @@ def fit(
 
 def _rounding(normals: Normals, state: TrainState, weights: dict[str, Any], size: float) -> dict[str, float]:
     """Of the score, and of the largest value of a map, by their names."""
-    rows = spread(normals.count, rounding.UNITS)
+    rows = evenly(normals.count, rounding.UNITS)
     images = normals.images(rows)
 
     def largest(state: TrainState | None) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +179,7 @@ def pixels(found: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
 
 def _made(normals: Normals, config: Any, first: str) -> Made:
     """Scores of made-up defects and of next-day pictures, and what they choose: `first`, or a better candidate."""
-    picked, seed = spread(normals.count, MADE_ON), config.split_seed
+    picked, seed = evenly(normals.count, MADE_ON), config.split_seed
     times = max(1, MADE_ON // len(picked))
     good, bad = np.repeat(picked, times), np.repeat(picked, PER * times)
     images = normals.images(picked)

@@ -14,12 +14,13 @@ import numpy as np
 from mocca_jax import console
 from mocca_jax.data import Dataset, defects
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.data.spread import evenly
 from mocca_jax.method import everywhere, places
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import fitting, maps, placed, rounding, tiled
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.scoring.fitting import Fitted, Made
-from mocca_jax.scoring.normals import COLOURED, FOLDS, GREY, LAMPS, LIT, spread
+from mocca_jax.scoring.normals import COLOURED, FOLDS, GREY, LAMPS, LIT
 from mocca_jax.scoring.placed import GRIDS, KINDS, Placed
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.parts import STRICT, Parts
@@ -73,7 +74,7 @@ def fit(
     state = state.replace(statistics=Placed({}, colour, grey, fitting.weights_of(placed.FIRST)))
     windows = _windows(judge, pictures, fitting.MADE_ON, config.split_seed)
     sums, banks = _summed(judge, state, pictures, fold, config.split_seed)
-    nuisance = _lit(judge, state, windows[spread(len(windows.of), LIT)])
+    nuisance = _lit(judge, state, windows[evenly(len(windows.of), LIT)])
     grids = _fitted(sums, banks, nuisance, np.ones(count, bool), fold)
     without = {
         number: judge.held(_knowing(state, _fitted(sums, banks, nuisance, fold != number, fold)))
@@ -103,7 +104,7 @@ def fit(
         return {number: judge.held(of.replace(**held)) for number, of in without.items()}
 
     def tied() -> dict[str, float]:
-        some = windows[spread(len(windows.of), ROUNDED)]
+        some = windows[evenly(len(windows.of), ROUNDED)]
         before, *after = (
             _largest(judge, unseen(some, states), known.weights)
             for states in (without, *(moved(other) for other in rounding.states(state)))
@@ -117,7 +118,7 @@ def fit(
 
 def _colours(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
     """The mean colour of the normal pictures, and 1 where all are grey."""
-    rows = spread(len(pictures), COLOURED)
+    rows = evenly(len(pictures), COLOURED)
     some = Pictures([pictures.images[row] for row in rows], pictures.sizes[rows])
     means, apart = [], 0
     for picture in tiled.each(some):
@@ -129,7 +130,7 @@ def _colours(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
 
 def _windows(judge: tiled.Judge, pictures: Pictures, count: int, seed: int) -> Windows:
     """Of as many pictures as there are, up to `count` tiles, each at a random place."""
-    numbers = np.sort(np.resize(spread(len(pictures), count), count))
+    numbers = np.sort(np.resize(evenly(len(pictures), count), count))
     rng, side, cut, gains = np.random.default_rng(seed), judge.side, [], []
     for number in np.unique(numbers):
         rows, columns = pictures.sizes[number]
@@ -181,7 +182,7 @@ def _fitted(
         for other in others:
             first = first + other
         bank = np.concatenate([of for of, wanted in zip(banks[grid], used, strict=True) if wanted])
-        bank = bank[spread(len(bank), everywhere.BANK)][:, None]
+        bank = bank[evenly(len(bank), everywhere.BANK)][:, None]
         found[grid] = places.fit(first, nuisance[grid], bank, np.arange(len(bank)))
     return found
 
@@ -241,7 +242,7 @@ def _drawn(judge: tiled.Judge, whole: list[np.ndarray], sizes: np.ndarray) -> di
     """Maps of some normal pictures to look at."""
     pixels = judge.side // judge.sizes["fine"][0]
     each = tiled.FINER**2 * max(of.size for of in whole)
-    some = spread(len(whole), max(1, min(fitting.SHOWN, SHOWN // each)))
+    some = evenly(len(whole), max(1, min(fitting.SHOWN, SHOWN // each)))
     return {"heldout": [tiled.drawn(whole[n], tuple(sizes[n]), pixels, maps.SMOOTHING) for n in some.tolist()]}
 
 

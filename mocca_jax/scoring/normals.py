@@ -12,6 +12,7 @@ import numpy as np
 
 from mocca_jax import console
 from mocca_jax.data import Dataset
+from mocca_jax.data.spread import evenly
 from mocca_jax.method import places
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import learnt, placed
@@ -58,7 +59,7 @@ class Normals:
         self.config, self.mesh, self.shape = config, mesh, dataset.inputs.shape
         self.sizes = placed.sides(config, self.shape)
         self.pictures, self.count = dataset.train.pictures, len(dataset.train.pictures)
-        sample = self.images(spread(self.count, COLOURED))
+        sample = self.images(evenly(self.count, COLOURED))
         colour = sample.reshape(-1, sample.shape[-1]).mean(0, dtype=np.float64)
         self.grey = np.float32(np.ptp(sample.astype(np.int16), axis=-1).max() <= GREY)
         self.colour = np.where(self.grey, colour.mean(), colour).astype(np.float32)
@@ -178,7 +179,7 @@ class Normals:
 
     def _lit(self) -> dict[str, np.ndarray]:
         """By grid `[P, D, D]`: the mean outer product of what other lamps change in the features."""
-        images = self.images(spread(self.count, LIT))
+        images = self.images(evenly(self.count, LIT))
         before = self.features(images)
         totals = {grid: places.Sums(np.zeros(values.shape[1:])) for grid, values in before.items()}
         for lamp in console.steps(LAMPS, "other lamps", len(LAMPS), "lamps"):
@@ -194,8 +195,3 @@ def standardized(statistics: Grids, unseen: dict[str, np.ndarray], sizes: dict[s
         grid: of.replace(**{kind: places.usual(unseen[f"{grid}_{kind}"], sizes[grid]) for kind in KINDS})
         for grid, of in statistics.items()
     }
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Numbers below `count`, all or `most` of them, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -13,8 +13,9 @@ import numpy as np
 
 from mocca_jax import console, models
 from mocca_jax.config import setting
-from mocca_jax.data import Dataset, batching
-from mocca_jax.method import pooled
+from mocca_jax.data import Dataset, batching, defects
+from mocca_jax.data.spread import evenly
+from mocca_jax.method import metrics, pooled
 from mocca_jax.method.pooled import DISTANCE, PRETEXT
 from mocca_jax.models import AutoEncoder
 from mocca_jax.training import parallel, pretexts, stages
@@ -86,13 +87,22 @@ def fit(state: TrainState, dataset: Dataset, config, mesh: Any, stop: StopReques
     """
     look = looking(state, dataset, config, mesh, stop)
     count = len(dataset.train)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    chosen = evenly(count, MOST)
     trained = look(dataset.train.images, chosen, "features of normal units")
-    watched = None
+    watched = anomalous = None
     if dataset.watched is not None:
         images = dataset.watched.images
         watched = look(images, np.arange(len(images)), "features of watched units")
-    return state.replace(statistics=statistics(trained, watched, setting(config, "distance")))
+        if setting(config, "layer_weights") == "made_up":
+            anomalous = look(*_damaged(images), "made-up anomalies")
+    return state.replace(statistics=statistics(trained, watched, setting(config, "distance"), anomalous))
+
+
+def _damaged(images: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures with a made-up defect each, and their numbers."""
+    pictures = np.asarray(images[np.arange(len(images))])
+    sizes = np.broadcast_to(np.array(pictures.shape[1:3]), (len(pictures), 2))
+    return defects.paste(pictures, sizes, seed=0)[0], np.arange(len(pictures))
 
 
 def looking(state: TrainState, dataset: Dataset, config, mesh: Any, stop: StopRequest) -> Callable[..., Seen]:
@@ -124,24 +134,31 @@ def looking(state: TrainState, dataset: Dataset, config, mesh: Any, stop: StopRe
     return over
 
 
-def statistics(trained: Seen, watched: Seen | None, distance: str) -> pooled.Pooled:
+def statistics(trained: Seen, watched: Seen | None, distance: str, anomalous: Seen | None = None) -> pooled.Pooled:
     """Of normal units `trained`, with what is usual from `watched`, or from themselves, each left out.
 
     Args:
         trained, watched: what `seen` made of them.
         distance: a name in `pooled.DISTANCES`; without layers it is not looked at.
+        anomalous: the same of made-up anomalies: layers weigh by how well they tell these from `watched`. None: alike.
     """
     layers = {name: pooled.fit(x, distance) for name, x in trained[0].items()}
     features, loss = watched or trained
     parts = of_parts(distance, layers, features, left_out=watched is None)
-    return pooled.Pooled(layers, usual(parts, loss))
+    weights = pooled.equal(layers)
+    if anomalous is not None:
+        unusual = of_parts(distance, layers, anomalous[0])
+        weights = pooled.by_auc({name: metrics.auc_between(parts[name], unusual[name]) for name in layers})
+    return pooled.Pooled(layers, usual(parts, loss, weights), weights)
 
 
-def usual(parts: dict[str, np.ndarray], loss: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Mean and deviation of normal units' distances by layer, of the mean of these, and of the pretext's loss."""
+def usual(
+    parts: dict[str, np.ndarray], loss: np.ndarray | None, weights: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Mean and deviation of normal units' distances by layer, of their weighted mean, and of the pretext's loss."""
     found = {name: pooled.usual(values) for name, values in parts.items()}
     if parts:
-        together = sum((parts[name] - found[name][0]) / found[name][1] for name in parts) / len(parts)
+        together = sum(weights[name] * (parts[name] - found[name][0]) / found[name][1] for name in parts)
         found[DISTANCE] = pooled.usual(together)
     return found | ({} if loss is None else {PRETEXT: pooled.usual(loss)})
 

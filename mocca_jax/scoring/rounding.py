@@ -16,8 +16,8 @@ import numpy as np
 
 from mocca_jax.data import Split
 from mocca_jax.data.pictures import Pictures
+from mocca_jax.data.spread import evenly
 from mocca_jax.scoring import maps
-from mocca_jax.scoring.normals import spread
 from mocca_jax.training.step import TrainState
 
 MOVED = 2.0**-20  # of a weight, up or down: 16 times what float32 rounds by
@@ -63,14 +63,14 @@ def of_split(score: Callable[[TrainState, Split], np.ndarray], state: TrainState
         split: of which some units are taken.
         size: see `measure`.
     """
-    rows = spread(len(split), UNITS)
+    rows = evenly(len(split), UNITS)
     some = Split(split.images[rows], np.zeros(len(rows), np.int32), [str(row) for row in rows])
     return measure(score(state, some), (score(moved, some) for moved in states(state)), size)
 
 
 def of_maps(context: maps.Context, method: maps.Maps, pictures: Pictures, size: float) -> float:
     """That of the largest value of each map of normal `pictures`, of which some are taken; `size`: see `measure`."""
-    rows = spread(len(pictures), maps.at_once(pictures, context, PICTURES))
+    rows = evenly(len(pictures), maps.at_once(pictures, context, PICTURES))
     some = Pictures(pictures.images[rows], pictures.sizes[rows])
 
     def largest(state: TrainState) -> np.ndarray:

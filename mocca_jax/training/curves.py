@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mocca_jax.data import Split, batching
+from mocca_jax.data.spread import evenly
 from mocca_jax.models import AutoEncoder
 from mocca_jax.training import parallel, pretexts
 from mocca_jax.training.stages import Stage
@@ -29,7 +30,7 @@ def watching(model: AutoEncoder, stage: Stage, preprocess: Preprocess, watched: 
     pretext, size = stage.pretext, config.batch_size
     padded = parallel.padded(size, mesh)
     own = parallel.own_rows(padded, mesh)
-    rows = np.unique(np.linspace(0, len(watched) - 1, min(len(watched), MOST)).round().astype(int))
+    rows = evenly(len(watched), MOST)
 
     @jax.jit
     def sums(params, batch_stats, index, raw, mask):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mocca_jax.data import decoder
+from mocca_jax.data.spread import evenly
 
 LOOK = 24, 32  # rows and columns on which frames are compared
 FEWEST = 8  # frames whose order says something
@@ -102,7 +103,7 @@ def _is_mixed(frames: np.ndarray) -> bool:
     count = len(frames)
     if count <= 2 * NEAREST:
         return False
-    chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).round().astype(int))
+    chosen = evenly(count, SAMPLED)
     squares = (frames**2).sum(1)
     apart = np.sqrt(np.maximum(squares[chosen, None] + squares - 2 * frames[chosen] @ frames.T, 0))
     usual = np.median(apart)
