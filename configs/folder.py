@@ -55,7 +55,7 @@ def _scratch(config: ConfigDict) -> None:
     config.stages = ("pasted",)
     config.pasted = ConfigDict(
         {
-            "epochs": 300,
+            "epochs": 60,
             "learning_rate": 0.05,
             "milestones": (),
             "weight_decay": 5e-4,

@@ -29,10 +29,12 @@ from mocca_jax.data.sets import cifar10 as images_of
 from mocca_jax.method import metrics, pooled
 from mocca_jax.outputs import folders, results
 from mocca_jax.pipeline.stages import CHECKPOINTS, Training
+from mocca_jax.report import plots
 from mocca_jax.scoring import pooling
 from mocca_jax.training import interrupts, memory, parallel
 from mocca_jax.training.stages import STAGES
 
+FIGURE = Path(__file__).parent / "figures" / "pretexts.png"
 RESULTS = sweep.RESULTS / "pretexts.jsonl"
 LAYERS = (1, 2, 3)
 PRETRAINED = "pretrained"
@@ -49,6 +51,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--runs", type=Path, default=Path("runs/pretexts"))
     parser.add_argument("--rows", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--figure", type=int, default=-1, help="a class whose distances by layer are drawn, as Figure 5"
+    )
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
     parallel.configure(0, str(cache.root() / "xla"))
@@ -59,7 +64,8 @@ def main() -> None:
                 known = {row["config_hash"] for row in rows.read(options.rows)}
                 with sweep.claimed(options.runs / f"{configs.digest(config)}.lock") as free:
                     if free and configs.digest(config) not in known:
-                        row = run(config, options.runs / configs.digest(config))
+                        path = FIGURE if normal == options.figure else None
+                        row = run(config, options.runs / configs.digest(config), path)
                         labels = {"training": training, "class": images_of.CLASSES[normal], "seed": seed}
                         rows.append(options.rows, labels | row)
                         print(labels, round(row["cpu_minutes"], 1), "CPU minutes,", best(labels | row), flush=True)
@@ -79,8 +85,11 @@ def config_of(training: str, normal: int, seed: int) -> ConfigDict:
     return config
 
 
-def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Trains, or goes on; then the AUC of every way to score, `{name: {"validation": ..., "test": ...}}`."""
+def run(config: ConfigDict, workdir: Path, figure: Path | None = None) -> dict[str, Any]:
+    """Trains, or goes on; then the AUC of every way to score, `{name: {"validation": ..., "test": ...}}`.
+
+    `figure`: where the distances of the test images are drawn by layer, as in the paper's Figure 5.
+    """
     began, worked = time.monotonic(), time.process_time()
     dataset = data.load(config)
     stages = [STAGES[name] for name in config.stages]
@@ -98,6 +107,8 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         sets |= {"others": others(config), "test": dataset.test.images}
         seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
         aucs = scorings(seen, dataset.test.labels)
+        if figure:
+            draw(seen, dataset.test.labels, figure)
         if stages:
             twice = config.copy_and_resolve_references()
             twice.update({"score": "distance", "score_views": "turned_and_mirrored", "layers": config.layers[-1:]})
@@ -151,6 +162,13 @@ def scorings(seen: dict[str, pooling.Seen], labels: np.ndarray) -> dict[str, dic
                     both = (pooling.DISTANCE, pooling.PRETEXT)
                     found[f"{name}, pretext"] = measured(chosen, losses, both, labels)
     return found
+
+
+def draw(seen: dict[str, pooling.Seen], labels: np.ndarray, path: Path) -> None:
+    """Distances by direction of normal and anomalous test images, cumulative, a panel for each layer."""
+    found = distances(seen, "cosine", None)["test"]
+    panels = {name: (values[labels == 0], values[labels == 1]) for name, values in sorted(found.items())}
+    plots.save(path, lambda axes: plots.cdfs(axes, panels), rows=1, columns=len(panels), height=2.4)
 
 
 def layer_sets(parts: dict[str, np.ndarray]) -> list[tuple[int, ...]]:

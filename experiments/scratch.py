@@ -68,7 +68,8 @@ def measure(place: Path, way: str, seed: int, runs: Path) -> None:
     row = {"data": place.name, "way": way, "seed": seed, "config_hash": digest, "made_up": defects}
     row |= {"auc": result["metrics"]["combined"]["auc"], "normal_flagged": result["decision"].get("normal_flagged")}
     row |= {name: maps.get(name) for name in ("pixel_auroc", "aupro")}
-    row |= {"seconds": result["seconds"], "wall_seconds": sum(result["seconds"].values()), **results.circumstances()}
+    row |= {"seconds": result["seconds"], "wall_seconds": sum(result["seconds"].values())}
+    row |= {name: result[name] for name in results.circumstances()}
     rows.append(ROWS, row)
     print(place.name, way, seed, round(row["auc"], 3), f"{row['wall_seconds'] / 60:.1f} min", flush=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import fuzz, hosts, layer_cdf, pretexts, pretrained, rows, soak, sweep, table1, table3
+from experiments import fuzz, hosts, layer_cdf, pretexts, pretrained, rows, scratch, soak, sweep, table1, table3
 from experiments.bench import memory
 from experiments.markdown import between_markers, circumstances, header, line
 
@@ -63,6 +63,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table3": table3.table3,
     "pretrained": pretrained.table,
     "pretexts": pretexts.table,
+    "scratch": scratch.table,
     "table6": table6,
     "table7": table3.table7,
     "hosts": hosts.table,

@@ -152,7 +152,7 @@ def test_sizes_that_do_not_fit_are_refused(arguments, message):
 @pytest.mark.parametrize(
     "field, name, said",
     [
-        ("encoder", "resnet81", "; did you mean 'resnet18'?"),
+        ("encoder", "resnet188", "; did you mean 'resnet18'?"),
         (
             "encoder",
             "vit",

@@ -104,7 +104,7 @@ def test_a_fault_of_the_program_is_answered_and_counted(finished, monkeypatch):
 
     async def asked():
         async with asking(service_app.make_app(Shelf.of(detector), Limits())) as client:
-            monkeypatch.setattr(detector, "of_views", lambda chunks: 1 / 0)
+            monkeypatch.setattr(detector, "of_views", lambda chunks, maps: 1 / 0)
             return await client.post("/score", content=png()), (await client.get("/metrics")).text
 
     answer, text = asyncio.run(asked())
@@ -115,7 +115,7 @@ def test_a_fault_of_the_program_is_answered_and_counted(finished, monkeypatch):
 def test_it_is_alive_before_it_is_ready_and_pictures_wait_for_that(finished, monkeypatch):
     detector, may = Detector.load(finished / "object"), threading.Event()
     of_views = detector.of_views
-    monkeypatch.setattr(detector, "of_views", lambda chunks: may.wait(30) and of_views(chunks))
+    monkeypatch.setattr(detector, "of_views", lambda chunks, maps: may.wait(30) and of_views(chunks, maps))
 
     async def asked():
         async with asking(service_app.make_app(Shelf.of(detector), Limits(), begin_cold=True)) as client:
@@ -132,7 +132,7 @@ def test_it_is_alive_before_it_is_ready_and_pictures_wait_for_that(finished, mon
 
 def test_a_service_that_cannot_warm_up_ends_with_the_reason(finished, monkeypatch):
     detector = Detector.load(finished / "object")
-    monkeypatch.setattr(detector, "of_views", lambda chunks: 1 / 0)
+    monkeypatch.setattr(detector, "of_views", lambda chunks, maps: 1 / 0)
 
     async def begun():
         async with asking(service_app.make_app(Shelf.of(detector), Limits())):

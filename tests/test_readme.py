@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
+from mocca_jax import config as configs
+from mocca_jax import models
 from mocca_jax.configs import smoke
+from mocca_jax.method import losses, scores
+from mocca_jax.models import heads
+from mocca_jax.scoring import maps
+from mocca_jax.training import pretexts, stages
 from tests.conftest import REPOSITORY
 from tests.pages import PAGES, README, Command, blocks, commands
 
@@ -99,8 +105,20 @@ def test_the_first_block_of_the_readme_installs_makes_parts_a_detector_and_judge
     assert "\n8 scored, " in done.stdout and "ANOMALOUS" in done.stdout
 
 
+@pytest.fixture
+def tables():
+    """Those that the pages add to are afterwards as they were."""
+    known = (configs.DATA_FIELDS, models.ENCODERS, heads.HEADS, losses.LOSSES, pretexts.PRETEXTS)
+    known += (stages.STAGES, stages.TERMS, maps.METHODS, scores.AGGREGATES)
+    before = [dict(table) for table in known]
+    yield
+    for table, entries in zip(known, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
-def test_examples(home, page, monkeypatch):
+def test_examples(home, page, monkeypatch, tables):
     """Blocks of a page follow each other; one that begins with a file's name is that file."""
     smaller = smoke.get_config()
     smaller.layers = (0,)

@@ -183,8 +183,8 @@ def test_several_pages_are_refused_with_their_number(service):
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
-        ("POST", "/score?alpha=0.1", ("'alpha'", "known: map")),
-        ("POST", "/score?mpa=true", ("'mpa'", "did you mean 'map'?", "known: map")),
+        ("POST", "/score?alpha=0.1", ("'alpha'", "known: explain, map")),
+        ("POST", "/score?mpa=true", ("'mpa'", "did you mean 'map'?", "known: explain, map")),
         ("POST", "/score?map=true&map=true", ("'map'", "2 times")),
         ("POST", "/score?map=maybe", ("map = 'maybe'", "true or false")),
         ("POST", "/score?map=", ("map = ''", "true or false")),

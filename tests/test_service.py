@@ -130,10 +130,10 @@ def test_a_client_that_goes_away_is_not_waited_for(finished, monkeypatch):
     score = detector.of_views
     scored = []
 
-    def of_views(chunks):
+    def of_views(chunks, maps):
         open_.wait()
         scored.extend(len(chunk) for chunk in chunks)
-        return score(chunks)
+        return score(chunks, maps)
 
     monkeypatch.setattr(detector, "of_views", of_views)
 

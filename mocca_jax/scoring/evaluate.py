@@ -116,7 +116,7 @@ def _encoded(model: AutoEncoder, stage: Stage, state: TrainState, image, mask) -
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     method = stage.method if state.statistics is None else "encode"  # statistics are of features alone
     made, sown = model.apply(variables, image, mask, False, method=method, mutable=["features"])
-    return made, features_of(sown)
+    return made, features_of(sown) if sown else {}
 
 
 def seen(state: TrainState, raw: jax.Array) -> jax.Array:

@@ -113,7 +113,11 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
         """A picture file as any browser shows it."""
         return await draw(chosen(product, products), await picture_file(request, limits), shown.MOST)
 
-    @app.get("/good/{number}", responses=problems({404: "it is not there any more"}) | shown.DESCRIBED)
+    @app.get(
+        "/good/{number}",
+        responses=problems({404: "it is not there any more"}) | shown.DESCRIBED,
+        response_class=Response,
+    )
     async def good(number: int, product: Annotated[str | None, Query(description=PRODUCT)] = None) -> Response:
         """A good picture that others are compared with, as any browser shows it; explanations name its number."""
         name = chosen(product, products)
