@@ -18,12 +18,16 @@ def get_config(spec: str = "paper") -> ConfigDict:
     config.data = "cifar10"
     config.data_dir = ""  # "": TFDS_DATA_DIR, else ~/tensorflow_datasets
     config.normal_class = 1
-    config.scaling = "published"  # or "data": extremes of the training images
+    config.scaling = "published"  # or "data": extremes of the training images; "none": from -1 to 1
+    config.normalize = "symmetric"  # with scaling = "none": or as a pretrained encoder wants it
+    config.enlarged = 0  # side that images are enlarged to, for pretrained encoders; 0 = as they are
+    config.watched = 0  # training images that are kept apart, to tell how well a pretext is learned
     # Network
     config.encoder = "lenet"
     config.head = "mean"
     config.code_size = 128  # section IV-D
     config.layers = (0, 1, 2, 3)
+    config.weights = ""  # of a pretrained encoder: a file; "" = those that are installed
     config.formulation = "auto"  # or "plain", "rewritten": the same numbers, other speed
     # Method
     config.stages = ("reconstruction", "one_class")
@@ -37,6 +41,9 @@ def get_config(spec: str = "paper") -> ConfigDict:
     config.centroid_push = 0.1  # not in the paper; as published; 0 = off
     config.score = "distance"  # Eq. 6; or "reconstruction"
     config.score_norm = "squared"  # Eq. 6; or "l2"
+    config.distance = "centroid"  # Eq. 6; or to statistics: "euclid", "whitened", "neighbours", "cosine"
+    config.score_views = "plain"  # or "mirrored", "turned", "turned_and_mirrored": averaged, with statistics
+    config.layer_weights = "equal"  # or "made_up": by made-up defects on watched images, with statistics
     # Training
     config.batch_size = 256  # section IV-D
     config.seed = 0
@@ -58,6 +65,8 @@ def _stage(epochs: int, learning_rate: float, milestones: tuple[int, ...]) -> Co
             "learning_rate": learning_rate,
             "milestones": milestones,
             "weight_decay": 5e-7,
+            "optimizer": "adam",  # or "sgd"
+            "schedule": "steps",  # at milestones; or "one_cycle"
             "batch_norm": "train",  # or "eval": with running statistics, which then stay as they are
         }
     )
