@@ -1,6 +1,7 @@
 """Pretexts, the stages that they are, what is watched meanwhile, and distances to statistics of their features."""
 
 import dataclasses
+import json
 import pickle
 
 import jax
@@ -13,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from mocca_jax import Detector, models, pipeline
 from mocca_jax import config as configs
-from mocca_jax.configs import smoke
+from mocca_jax.configs import folder, smoke
 from mocca_jax.data import Split
 from mocca_jax.data.sets import synthetic
 from mocca_jax.errors import UserError
@@ -142,18 +143,16 @@ def test_an_encoder_is_handed_on_from_any_pretext(tmp_path):
     assert all("correct" in row for row in runs_rows(tmp_path) if row["stage"] == "rotation")
 
 
-def runs_rows(folder):
-    import json
-
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def runs_rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def turned(tmp_path_factory):
     """A finished run of rotation, scored by all it has, with watched images."""
-    folder = tmp_path_factory.mktemp("turned")
+    workdir = tmp_path_factory.mktemp("turned")
     config = config_of("rotation", score="combined")
-    return folder, pipeline.run(config, folder, load=with_watched), config
+    return workdir, pipeline.run(config, workdir, load=with_watched), config
 
 
 def with_watched(config):
@@ -167,21 +166,36 @@ def with_watched(config):
 
 
 def test_a_run_says_what_it_saw_on_watched_images(turned):
-    folder, result, _ = turned
-    found = [row["watched"] for row in runs_rows(folder)]
+    workdir, result, _ = turned
+    found = [row["watched"] for row in runs_rows(workdir)]
     assert len(found) == 2 and all({"loss", "correct", "guess"} == set(of) for of in found)
     np.testing.assert_allclose([of["guess"] for of in found], np.log(4), rtol=1e-5)
     assert result["advice"].keys() <= {"rotation"}
 
 
 def test_the_detector_of_a_pretext_scores_as_the_run_did(turned):
-    folder, result, config = turned
-    detector = Detector.load(folder)
+    workdir, result, config = turned
+    detector = Detector.load(workdir)
     dataset = with_watched(config)
     scores = detector.score(dataset.test.images)
     assert roc_auc_score(dataset.test.labels, scores) == pytest.approx(result["metrics"]["combined"]["auc"], abs=1e-3)
     assert set(result["metrics"]) == {"combined", "layer2", "layer3", "pretext"}
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score(dataset.test.images), scores)
+
+
+def test_a_detector_of_parts_is_trained_from_scratch_and_scores_by_places(washers, tmp_path):
+    config = folder.get_config("scratch")
+    config.data_dir = str(washers)
+    config.update(resize=64, overlays=0, code_size=16, layers=(1, 2), fine_layers=(1,), maps=())
+    config.pasted.epochs = 1
+    result = pipeline.run(config, tmp_path)
+    assert result["seconds"]["pasted"] > 0 and result["statistics"]["weights"]["source"] == "trained here"
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["final"]
+    detector = Detector.load(tmp_path)
+    hole = washers / "test/hole"
+    kind = hole if hole.exists() else next(of for of in (washers / "test").iterdir() if of.name != "good")
+    bad, good = (detector.score(sorted(of.iterdir())).mean() for of in (kind, washers / "test/good"))
+    assert bad > good
 
 
 def test_distances_are_those_of_plain_numpy_and_scikit_learn():

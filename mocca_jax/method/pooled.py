@@ -41,7 +41,8 @@ def fit(features: np.ndarray, distance: str) -> places.Statistics:
     sums = places.Sums(features[:8].mean(0))
     sums.add(features)
     nothing = np.zeros((features.shape[1], features.shape[2], features.shape[2]))
-    return places.fit(sums, nothing, features, np.arange(len(features)))
+    bank = features if distance == "neighbours" else features[:1]  # the others look at no single picture
+    return places.fit(sums, nothing, bank, np.arange(len(bank)))
 
 
 def _directions(features: np.ndarray) -> places.Statistics:

@@ -94,14 +94,7 @@ def run(
             trained = training.all(stages)
             if not keep_checkpoints:
                 final.save(folder, trained, mesh)
-        if placed.is_used(config):
-            ready = Parts()
-            fitted = _of_pictures(config, dataset, mesh, stop, ready, trained.state)
-            trained = replace(trained, state=fitted.state)
-            return finish(Ended(config, workdir, fitted.with_splits(dataset), trained, mesh, budget, fitted, ready))
-        if pooling.is_used(config):
-            trained = replace(trained, state=pooling.fit(trained.state, dataset, config, mesh, stop))
-        result = finish(Ended(config, workdir, dataset, trained, mesh, budget))
+        result = finish(_with_statistics(Ended(config, workdir, dataset, trained, mesh, budget), stop))
         if not keep_checkpoints and parallel.is_first_host():
             final.tidy(folder, config.stages)
         return result
@@ -115,6 +108,19 @@ def _check_finished(config, workdir: Path) -> None:
         logging.info("the data of this run is not looked at: %s", error)
         return
     folders.check_data(workdir, files)
+
+
+def _with_statistics(run: Ended, stop: interrupts.StopRequest) -> Ended:
+    """A run whose encoder was trained, with the statistics that it scores by, if it does."""
+    state = run.trained.state
+    if placed.is_used(run.config):
+        fitted = _of_pictures(run.config, run.dataset, run.mesh, stop, run.parts, state)
+        dataset, trained = fitted.with_splits(run.dataset), replace(run.trained, state=fitted.state)
+        return replace(run, dataset=dataset, trained=trained, fitted=fitted)
+    if pooling.is_used(run.config):
+        state = pooling.fit(state, run.dataset, run.config, run.mesh, stop)
+        return replace(run, trained=replace(run.trained, state=state))
+    return run
 
 
 def _fitted(config, workdir: Path, dataset: data.Dataset, stop: interrupts.StopRequest) -> Ended:
