@@ -15,7 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import fuzz, hosts, layer_cdf, pretexts, pretrained, rows, scratch, soak, sweep, table1, table3
+from experiments import fuzz, hosts, layer_cdf, pretexts_table, pretrained, rows, scratch, soak, sweep, table1, table3
 from experiments.bench import memory
 from experiments.markdown import between_markers, circumstances, header, line
 
@@ -62,7 +62,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "figure5": layer_cdf.table,
     "table3": table3.table3,
     "pretrained": pretrained.table,
-    "pretexts": pretexts.table,
+    "pretexts": pretexts_table.table,
     "scratch": scratch.table,
     "table6": table6,
     "table7": table3.table7,

@@ -56,7 +56,7 @@ def seen(model: AutoEncoder, stage: Stage, config, state: TrainState, image: jax
     else:
         inputs, targets = pretexts.VIEWS[setting(config, "score_views")](image), ()
     count, views = inputs.shape[:2]
-    inputs, targets = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (inputs, targets))
+    inputs, targets = pretexts.flat((inputs, targets))
     made, sown = model.apply(
         {"params": state.params, "batch_stats": state.batch_stats},
         *(inputs, jnp.repeat(mask, views), False),

@@ -51,8 +51,13 @@ class Pretext:
 
 
 def views(pretext: Pretext, images: jax.Array, key: jax.Array | None) -> Made:
-    """Inputs and targets with one axis in front, `[B * V, ...]`: the views of a picture behind each other."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pretext.make(images, key))
+    """Inputs and targets of a batch, `flat`."""
+    return flat(pretext.make(images, key))
+
+
+def flat(tree: Any) -> Any:
+    """Arrays `[B, V, ...]` with one axis in front, `[B * V, ...]`: the views of a picture behind each other."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def check(name: str, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ import optax
 from mocca_jax.config import setting
 from mocca_jax.method import hypersphere
 from mocca_jax.models import AutoEncoder, layer_name, lookup
-from mocca_jax.training import accumulation, parallel
+from mocca_jax.training import accumulation, parallel, pretexts
 from mocca_jax.training.stages import TERMS, Stage
 
 Preprocess = Callable[[jax.Array, jax.Array], jax.Array]
@@ -113,7 +113,7 @@ def make_step(
     def objective(params, state, given, mask, dropout, units):
         (inputs, targets), image = given
         count, views = inputs.shape[:2]
-        inputs, targets = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (inputs, targets))
+        inputs, targets = pretexts.flat((inputs, targets))
         train = settings.batch_norm == "train"
         variables = {"params": params, "batch_stats": state.batch_stats}
         result, updated = model.apply(
