@@ -23,6 +23,7 @@ from experiments import rows, sweep
 from mocca_jax import config as configs
 from mocca_jax import data, pipeline
 from mocca_jax.configs import cifar10
+from mocca_jax.console import pages
 from mocca_jax.data import cache
 from mocca_jax.data.sets import cifar10 as images_of
 from mocca_jax.method import metrics, pooled
@@ -269,4 +270,5 @@ def best(row: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
+    pages.restart()
     main()

@@ -25,6 +25,7 @@ from experiments.markdown import circumstances, header, line
 from mocca_jax import config as configs
 from mocca_jax import data, weights
 from mocca_jax.configs import folder
+from mocca_jax.console import pages
 from mocca_jax.data import Dataset, Split
 from mocca_jax.method import metrics, threshold
 from mocca_jax.outputs import results
@@ -153,4 +154,5 @@ def table(found: list[dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
+    pages.restart()
     main()

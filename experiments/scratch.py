@@ -19,6 +19,7 @@ from experiments.markdown import circumstances, header, line
 from mocca_jax import config as configs
 from mocca_jax import pipeline
 from mocca_jax.configs import folder
+from mocca_jax.console import pages
 from mocca_jax.data import cache
 from mocca_jax.outputs import results
 from mocca_jax.training import parallel
@@ -90,4 +91,5 @@ def table(found: list[dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
+    pages.restart()
     main()

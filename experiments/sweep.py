@@ -33,6 +33,7 @@ from experiments import rows
 from experiments.grids import FILES, TABLES, Job
 from mocca_jax import config as configs
 from mocca_jax import pipeline
+from mocca_jax.console import pages
 from mocca_jax.data import cache
 from mocca_jax.files import whole
 from mocca_jax.outputs import results
@@ -213,4 +214,5 @@ def start_workers(count: int) -> int:
 
 
 if __name__ == "__main__":
+    pages.restart()
     main()

@@ -16,6 +16,7 @@ from mocca_jax import config as configs
 from mocca_jax import console
 from mocca_jax.commands import train
 from mocca_jax.config import files
+from mocca_jax.console import pages
 from mocca_jax.errors import UserError
 
 DEFAULT = train.Options()
@@ -87,4 +88,5 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    pages.restart()
     run()

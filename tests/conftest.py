@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # configs/ and experiments/ are not installed
 
 from mocca_jax import pipeline  # noqa: E402
+from mocca_jax.console import pages  # noqa: E402
 from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 
@@ -28,6 +29,9 @@ if QUICK not in os.environ.get("XLA_FLAGS", ""):
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(command, env=tried, capture_output=True, check=False).returncode == 0:
         os.environ["XLA_FLAGS"] = tried["XLA_FLAGS"]
+
+# As our commands: the processes that are started here have large pages of memory.
+os.environ.update(pages.environment())
 
 # Compiled programs are shared between tests and the processes they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "xla"))

@@ -11,7 +11,7 @@ import pytest
 from absl import logging
 
 from mocca_jax import console
-from mocca_jax.console import progress
+from mocca_jax.console import pages, progress
 from tests.conftest import REPOSITORY
 from tests.test_layering import MODULES, PACKAGE, imports
 
@@ -159,7 +159,7 @@ SCRIPT = """
 import time, warnings
 from absl import logging
 from mocca_jax import console
-from mocca_jax.console import progress
+from mocca_jax.console import pages, progress
 console.set_up({level!r})
 progress.DELAY = progress.EVERY = 0.0
 for number in console.steps(range(3), "counting", 3, "numbers"):
@@ -214,3 +214,56 @@ def test_nobody_else_shows_bars_and_the_console_stands_on_nothing():
         assert ours or "tqdm" not in {dotted.split(".")[0] for dotted in found}, name
         floors = ("mocca_jax.console", "mocca_jax.errors")
         assert not ours or all(dotted.startswith(floors) for dotted in found if dotted.startswith("mocca_jax")), name
+
+
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    """What the kernel says about large pages, as a file; nobody has asked for any, and glibc could."""
+    monkeypatch.delenv(pages.SWITCH, raising=False)
+    monkeypatch.setattr(pages, "KERNEL", tmp_path / "enabled")
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
+    pages.KERNEL.write_text("always [madvise] never\n")
+    return pages.KERNEL
+
+
+def test_a_command_asks_for_large_pages_where_the_kernel_gives_them_to_who_asks(kernel, monkeypatch):
+    assert pages.environment() == {pages.SWITCH: pages.WANTED}
+    monkeypatch.setenv(pages.SWITCH, "glibc.malloc.check=1")
+    assert pages.environment() == {pages.SWITCH: f"glibc.malloc.check=1:{pages.WANTED}"}
+
+
+def test_a_command_asks_for_no_large_pages_where_that_is_settled_or_of_no_use(kernel, monkeypatch):
+    for said in ("[always] madvise never", "always madvise [never]"):
+        kernel.write_text(said)
+        assert not pages.environment()
+    kernel.unlink()
+    assert not pages.environment()
+    kernel.write_text("always [madvise] never")
+    for library in ("glibc 2.31", None, "musl"):
+        monkeypatch.setattr(os, "confstr", lambda name, library=library: library)
+        assert not pages.environment()
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
+    monkeypatch.setenv(pages.SWITCH, "glibc.malloc.hugetlb=0")
+    assert not pages.environment()
+
+
+def test_a_program_starts_anew_once_with_its_own_words(kernel, tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(f"""
+import os, sys
+from pathlib import Path
+from mocca_jax.console import pages
+os.confstr, pages.KERNEL = lambda name: "glibc 2.36", Path({str(kernel)!r})
+print("begun")
+sys.stdout.flush()
+pages.restart()
+print(os.getpid(), sys.argv[1:], os.environ[pages.SWITCH])
+""")
+    process = subprocess.Popen(
+        [sys.executable, script, "a b", "--c=d"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    said, _ = process.communicate()
+    assert said.splitlines() == ["begun", "begun", f"{process.pid} ['a b', '--c=d'] {pages.WANTED}"]

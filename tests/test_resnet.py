@@ -14,7 +14,7 @@ from experiments import record_resnet
 from mocca_jax import models, torch_weights
 from mocca_jax.errors import UserError
 from mocca_jax.method import losses
-from mocca_jax.models import convolutions, heads, residual
+from mocca_jax.models import convolutions, heads, residual, rewrites
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
@@ -156,17 +156,60 @@ def test_adaptive_max_pooling_takes_pytorchs_windows(rng, side):
             np.testing.assert_array_equal(pooled[:, i, j], window.max((1, 2)))
 
 
-@pytest.mark.parametrize("size", [1, 3, 5])
-def test_transposed_convolutions_by_phase_equal_the_definition(double, rng, size):
-    x = jnp.asarray(rng.normal(size=(2, 5, 4, 3)))
-    kernel = jnp.asarray(rng.normal(size=(size, size, 3, 2)))
+def assert_same_values_and_gradients(found, wanted, x, kernel):
+    """Of two functions of `x` and `kernel`, in double precision."""
 
-    def gradients(form):
-        return jax.grad(lambda x, k: jnp.sin(form(x, k, (2, 2))).sum(), (0, 1))(x, kernel)
+    def both(function):
+        gradients = jax.grad(lambda x, k: jnp.sin(function(x, k)).sum(), (0, 1))(x, kernel)
+        return function(x, kernel), *gradients
 
-    pairs = zip(gradients(convolutions.fast_transposed_conv), gradients(convolutions.transposed_conv), strict=True)
-    for fast, plain in pairs:
+    for fast, plain in zip(both(found), both(wanted), strict=True):
         np.testing.assert_allclose(fast, plain, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+@pytest.mark.parametrize("channels", [2, convolutions.MANY])
+def test_transposed_convolutions_by_phase_equal_the_definition(double, rng, size, channels):
+    x = jnp.asarray(rng.normal(size=(2, 5, 4, 3)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, 3, channels)))
+    assert_same_values_and_gradients(
+        lambda x, k: convolutions.fast_transposed_conv(x, k, (2, 2)),
+        lambda x, k: convolutions.transposed_conv(x, k, (2, 2)),
+        x,
+        kernel,
+    )
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2)])
+@pytest.mark.parametrize("size, padded", [(1, True), (3, True), (3, False), (5, True)])
+def test_fast_convolutions_equal_the_definition(double, rng, monkeypatch, strides, size, padded):
+    monkeypatch.setattr(rewrites, "PART_SIZE", 100)  # of the batch of 16, two images of each of 8 devices
+    padding = ((size // 2, size // 2) if padded else (0, 0),) * 2
+    x = jnp.asarray(rng.normal(size=(16, 8, 10, 3)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, 3, 6)))
+    assert_same_values_and_gradients(
+        lambda x, k: convolutions.fast_conv(x, k, strides, padding),
+        lambda x, k: convolutions.conv(x, k, strides, padding),
+        x,
+        kernel,
+    )
+
+
+def test_a_batch_is_cut_where_its_result_is_large_and_every_device_has_as_much(monkeypatch):
+    monkeypatch.setattr(rewrites, "PART_SIZE", 100)
+    devices = jax.device_count()
+    assert rewrites._parts(16 * devices, 100 * devices) == 1
+    assert rewrites._parts(16 * devices, 350 * devices) == 4
+    assert rewrites._parts(2 * devices, 350 * devices) == 2
+    assert rewrites._parts(16 * devices, 10**6 * devices) == rewrites.PARTS
+    assert rewrites._parts(16 * devices + 1, 10**6 * devices) == 1
+
+
+def test_a_products_kernel_gradient_is_made_in_the_kernels_order(double, rng):
+    x, kernel = jnp.asarray(rng.normal(size=(2, 3, 4))), jnp.asarray(rng.normal(size=(4, 5)))
+    assert_same_values_and_gradients(rewrites.matmul, jnp.matmul, x, kernel)
+    made = jax.make_jaxpr(jax.grad(lambda k: rewrites.matmul(x, k).sum()))(kernel)
+    assert made.eqns[-1].outvars == made.jaxpr.outvars and made.eqns[-1].primitive.name == "dot_general"
 
 
 def test_a_causal_convolution_over_clips_sees_no_later_frame(rng):

@@ -13,7 +13,7 @@ from experiments.bench import interleaved
 
 MODULE = "experiments.bench.cifar10_step"
 BATCH = 256
-VARIANTS = ("torch", "torch channels-last", "ours", "ours plain", "ours 1 device")
+VARIANTS = ("torch", "torch channels-last", "torch channels-last, large pages", "ours", "ours plain", "ours 1 device")
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
+from mocca_jax.console import pages
+
 STEPS = 3
 PACKAGES = ("jax", "jaxlib", "flax", "torch")
 
@@ -73,9 +75,14 @@ def timed(call: Callable[[], object], repeats: int) -> list[float]:
 
 
 def _start(module: str, worker: str) -> subprocess.Popen:
-    """A worker that has compiled and run once; its line says how long that took."""
+    """A worker that has compiled and run once; its line says how long that took.
+
+    It has large pages of memory where its name says so, or "ours": our commands give themselves some.
+    """
     command = [sys.executable, "-m", module, f"--worker={worker}"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    large = "large pages" in worker or "ours" in worker
+    environment = os.environ | (pages.environment() if large else {})
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     print(f"{worker}: ready after {float(process.stdout.readline()):.1f} s (imports, compilation, one step)")
     return process
 

@@ -14,7 +14,7 @@ from experiments.bench import interleaved
 
 MODULE = "experiments.bench.mvtec_step"
 BATCH, CODE, LAYERS = 32, 128, (4, 5, 6)
-VARIANTS = ("torch", "torch channels-last", "ours")
+VARIANTS = ("torch", "torch channels-last", "torch channels-last, large pages", "ours")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import sys
 from experiments.bench import interleaved
 
 MODULE = "experiments.bench.video_step"
-VARIANTS = ("torch", "torch channels-last", "ours")
+VARIANTS = ("torch", "torch channels-last", "torch channels-last, large pages", "ours")
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def our_step(task: str, clip: tuple[int, ...], batch: int, code: int, name: str)
     from mocca_jax.training import parallel
 
     parallel.configure(cpu_devices=0, cache_dir=None)
-    config = video.get_config()
+    config = video.get_config("paper")
     config.update(radius_warmup_epochs=0, code_size=code)
     x = np.random.default_rng(0).random((batch, *clip), np.float32)
     return ours.make(config, x, "joint", config.layers, scores=task == "scoring")

@@ -29,6 +29,14 @@ COMMANDS = {
 }
 
 
+def start() -> None:
+    """`main`, as a program of its own."""
+    from mocca_jax.console import pages
+
+    pages.restart()
+    main()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """`mocca`, `mocca --version`, `mocca COMMAND ...`."""
     words = sys.argv[1:] if arguments is None else arguments

@@ -67,7 +67,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         init = torch_default(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        y = x @ kernel.astype(x.dtype)
+        y = rewrites.matmul(x, kernel.astype(x.dtype))
         return y + rewrites.per_channel(self.param("bias", init, (self.features,)), y) if self.use_bias else y
 
 

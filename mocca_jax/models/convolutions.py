@@ -8,15 +8,18 @@ neighbouring frames that a kernel sees.
 Arrays are channels-last: `[B, *sides, C]`, kernels `[*sides, C_in, C_out]`.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from mocca_jax.models import rewrites
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
+MANY = 32  # channels from which on one convolution for each phase is faster than one for all
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
@@ -41,49 +44,102 @@ def _dimensions(x: jax.Array) -> tuple[str, str, str]:
 
 
 def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
-    """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`; the rest as it is."""
+    """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own."""
     if x.ndim == 5:
         seen = _neighbours(x, kernel.shape[0], strides[0], padding[0])
         return _framewise(lambda y, k: fast_conv(y, k, strides[1:], padding[1:]), seen, _over_frames(kernel))
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
-    if kernel.shape[:2] == (1, 1):
-        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0].astype(x.dtype)
-    if strides == (1, 1) and padding == tuple((k // 2, k // 2) for k in kernel.shape[:2]):
+    height, width = kernel.shape[:2]
+    if (height, width) == (1, 1):
+        return rewrites.matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0].astype(x.dtype))
+    same = ((height // 2,) * 2, (width // 2,) * 2)
+    if strides == (1, 1) and padding == same:
         return rewrites.conv(x, kernel)
+    if strides == (1, 1) and padding == ((0, 0), (0, 0)):
+        return _inside(rewrites.conv(x, kernel), same)
+    return _fast_strided(x, kernel.astype(x.dtype), strides, padding)
+
+
+def _inside(y: jax.Array, border: Padding) -> jax.Array:
+    (top, bottom), (left, right) = border
+    return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _fast_strided(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
+    """`conv`, whose kernel gradient is summed over parts of the batch."""
     return conv(x, kernel, strides, padding)
 
 
+def _fast_strided_backward(strides, padding, residuals, dy):
+    x, kernel = residuals
+    (dx,) = jax.vjp(lambda x: conv(x, kernel, strides, padding), x)[1](dy)
+    return dx, rewrites.kernel_gradient(lambda x, k: conv(x, k, strides, padding), x, kernel, dy)
+
+
+_fast_strided.defvjp(
+    lambda x, kernel, strides, padding: (conv(x, kernel, strides, padding), (x, kernel)), _fast_strided_backward
+)
+
+
 def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
-    """`transposed_conv` with strides of two: the four phases of the result as channels, then depth to space."""
+    """`transposed_conv` with strides of two: the phases of the result one by one, then woven together."""
     if x.ndim == 5 and strides[0] in (1, 2) and strides[1:] == (2, 2):
         return _fast_transposed_clip(x, kernel, strides)
     if x.ndim != 4 or strides != (2, 2):
         return transposed_conv(x, kernel, strides)
+    kernel = kernel.astype(x.dtype)
     if kernel.shape[:2] == (1, 1):
         batch, height, width, _ = x.shape
-        y = (x @ kernel[0, 0].astype(x.dtype))[:, :, None, :, None]
+        y = rewrites.matmul(x, kernel[0, 0])[:, :, None, :, None]
         y = jnp.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)))
         return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
-    return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))
+    tiny = math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]) // 4
+    return rewrites.depth_to_space(rewrites.conv(x, phases(kernel))) if tiny else _fast_doubling(x, kernel)
+
+
+@jax.custom_vjp
+def _fast_doubling(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`transposed_conv` with strides of two over two axes. Its input gradient is a strided convolution as it is."""
+    return _by_phases(x, kernel)
+
+
+def _fast_doubling_backward(residuals, dy):
+    x, kernel = residuals
+    (dx,) = jax.vjp(lambda x: transposed_conv(x, kernel, (2, 2)), x)[1](dy)
+    return dx, rewrites.kernel_gradient(_by_phases, x, kernel, dy)
+
+
+_fast_doubling.defvjp(lambda x, kernel: (_by_phases(x, kernel), (x, kernel)), _fast_doubling_backward)
+
+
+def _by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Four convolutions, each with the taps that meet samples at its phase.
+
+    With few channels one convolution makes all four, with zeros for the taps that are missing: 36 products for 25 of a
+    kernel of 5, but four times the channels.
+    """
+    rows, columns = (phase_taps(size) for size in kernel.shape[:2])
+    if kernel.shape[-1] < MANY:
+        return rewrites.depth_to_space(rewrites.same_conv(x, phases(kernel)))
+    y = [[conv(x, kernel[i::2, j::2], (1, 1), (over, across)) for j, across in columns] for i, over in rows]
+    return rewrites.depth_to_space(jnp.concatenate([y for row in y for y in row], -1))
 
 
 def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
     """`transposed_conv` over three axes: the temporal phases of the result as channels too."""
-    taps, by = kernel.shape[0], strides[0]
-    if by == 1:
-        reach, split = taps // 2, kernel
-    else:
-        choose = phase_taps(taps)
-        reach = choose.shape[1] // 2
-        split = jnp.einsum("pat,thwio->ahwipo", choose, kernel).reshape(2 * reach + 1, *kernel.shape[1:4], -1)
+    reach = kernel.shape[0] // 2
+    if strides[0] == 2:
+        kernel = _phases_as_channels(kernel)
+        reach = kernel.shape[0] // 2
     seen = _neighbours(x, 2 * reach + 1, 1, (reach, reach))
-    y = _framewise(lambda y, k: fast_transposed_conv(y, k, strides[1:]), seen, _over_frames(split))
-    if by == 1:
+    y = _framewise(lambda y, k: fast_transposed_conv(y, k, strides[1:]), seen, _over_frames(kernel))
+    if strides[0] == 1:
         return y
     batch, steps, height, width, channels = y.shape
-    y = y.reshape(batch, steps, height, width, by, channels // by).transpose(0, 1, 4, 2, 3, 5)
-    return y.reshape(batch, by * steps, height, width, channels // by)
+    y = y.reshape(batch, steps, height, width, 2, channels // 2).transpose(0, 1, 4, 2, 3, 5)
+    return y.reshape(batch, 2 * steps, height, width, channels // 2)
 
 
 def _neighbours(x: jax.Array, taps: int, stride: int, padding: tuple[int, int]) -> jax.Array:
@@ -107,18 +163,25 @@ def _framewise(apply, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def phases(kernel: jax.Array) -> jax.Array:
     """`[k, k, C_in, C_out]` on the image with zeros between its samples -> `[k', k', C_in, 4 C_out]` on itself."""
-    choose = phase_taps(kernel.shape[0])
-    chosen = jnp.einsum("atk,bul,klio->tuiabo", choose, choose, kernel)
-    return chosen.reshape(choose.shape[1], choose.shape[1], kernel.shape[2], -1)
+    by_column = _phases_as_channels(kernel.swapaxes(0, 1)).swapaxes(0, 1)
+    return _phases_as_channels(by_column)
 
 
-def phase_taps(size: int) -> np.ndarray:
-    """`[2, k', k]`: which tap of a kernel of `size` meets which sample, for results between and on samples."""
-    half = size // 2
-    reach = (half + 1) // 2
-    choose = np.zeros((2, 2 * reach + 1, size), np.float32)
-    for phase in range(2):
-        for tap in range(size):
-            if (phase + tap - half) % 2 == 0:
-                choose[phase, (phase + tap - half) // 2 + reach, tap] = 1
-    return choose
+def _phases_as_channels(kernel: jax.Array) -> jax.Array:
+    """`[k, ..., C_out]` -> `[k', ..., 2 C_out]`: the phases of the result along the first axis, with odd `k'`."""
+    taps = phase_taps(kernel.shape[0])
+    reach = max(max(around) for _, around in taps)
+    others = [(0, 0)] * (kernel.ndim - 1)
+    return jnp.concatenate(
+        [jnp.pad(kernel[first::2], [(reach - before, reach - after), *others]) for first, (before, after) in taps], -1
+    )
+
+
+def phase_taps(size: int) -> list[tuple[int, tuple[int, int]]]:
+    """For results on samples and between them: the first of every second tap that meets one, and the padding."""
+    half, found = size // 2, []
+    for phase in (0, 1):
+        first = (half - phase) % 2
+        before = (half - phase - first) // 2
+        found.append((first, (before, (size - first - 1) // 2 - before)))
+    return found

@@ -15,7 +15,26 @@ import numpy as np
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-PART_POSITIONS = 2**15
+PART_SIZE = 2**17  # values of a result on one device that the gradient of its kernel takes at a time
+PARTS = 8  # at most: each is compiled
+
+
+@jax.custom_vjp
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x [..., C_in] @ kernel [C_in, C_out]`, whose kernel gradient comes out in the kernel's own order of axes.
+
+    JAX's is made as `[C_out, C_in]`, and an optimiser that reads it transposed takes seven times as long.
+    """
+    return x @ kernel
+
+
+def _matmul_backward(residuals, dy):
+    x, kernel = residuals
+    leading = tuple(range(x.ndim - 1))
+    return dy @ kernel.T, lax.dot_general(x, dy, ((leading, leading), ((), ())))
+
+
+matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
 def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -49,7 +68,8 @@ def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _conv_forward(x, kernel):
-    few_channels = kernel.shape[-1] <= (64 if kernel.shape[1] > 3 else 16) and kernel.shape[1] > 1
+    few = 64 if kernel.shape[1] > 3 else 32 if kernel.shape[2] <= 4 else 16
+    few_channels = kernel.shape[-1] <= few and kernel.shape[1] > 1
     y = _paired_conv(x, kernel) if few_channels and x.shape[2] % 2 == 0 else same_conv(x, kernel)
     return y, (x, kernel)
 
@@ -65,18 +85,20 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 def kernel_gradient(conv, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
     """The gradient of `conv(x, kernel)` with respect to the kernel, summed over parts of the batch."""
-    parts = _parts(x)
+    parts = _parts(len(x), dy.size)
     pairs = zip(_cut_batch(x, parts), _cut_batch(dy, parts), strict=True)
     return sum(jax.vjp(lambda k, x=x_part: conv(x, k), kernel)[1](dy_part)[0] for x_part, dy_part in pairs)
 
 
-def _parts(x: jax.Array) -> int:
-    """Into how many parts the batch is cut: a power of two, so that one holds about `PART_POSITIONS` per device."""
-    share, parts = x.shape[0] // jax.device_count(), 1
-    positions = share * x.shape[1] * x.shape[2]
-    while parts < 8 and share % (2 * parts) == 0 and positions >= 2 * parts * PART_POSITIONS:
+def _parts(batch: int, size: int) -> int:
+    """Into how many parts a batch is cut: a power of two, so that one holds about `PART_SIZE` values per device."""
+    share, rest = divmod(batch, jax.device_count())
+    if rest:
+        return 1
+    size, parts = size // jax.device_count(), 1
+    while parts < PARTS and share % (2 * parts) == 0 and size > parts * PART_SIZE:
         parts *= 2
-    return parts if x.shape[0] % jax.device_count() == 0 else 1
+    return parts
 
 
 def _cut_batch(x: jax.Array, parts: int) -> list[jax.Array]:
