@@ -25,6 +25,7 @@ SECTIONS = {  # arguments of `python -m experiments.bench.`
     "ceilings": "ceilings",
     "startup": "startup",
     "cifar10": "cifar10_step --rounds=5",
+    "convolutions": "convolutions --pipelines=cifar10,mvtec64,video",
     "mvtec": "mvtec_step --rounds=4 --tasks=one_class,reconstruction,scoring",
     "video": "video_step --rounds=3 --clip=8,64,96,1 --batch=4 --code=64",
     "video-scoring": "video_step --rounds=3 --clip=8,64,96,1 --batch=4 --code=64 --task=scoring",
