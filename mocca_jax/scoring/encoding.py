@@ -1,5 +1,6 @@
 """What an encoder makes of pictures for statistics by place, in batches on all devices: features, and distances."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -8,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mocca_jax.data import batching
 from mocca_jax.data.inputs import Inputs
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import placed, shared
 from mocca_jax.scoring.evaluate import joined
-from mocca_jax.training import parallel
+from mocca_jax.training import in_parts, parallel
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.step import TrainState, features_of
 
@@ -84,13 +84,13 @@ class Encoding:
         return parallel.replicate((held, self.colour, self.grey), self.mesh)
 
     def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
-        """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
-        size, count = self.config.batch_size, len(jax.tree.leaves(arrays)[0])
-        padded = parallel.padded(size, self.mesh)
-        own = parallel.own_rows(padded, self.mesh)
-        for start in range(0, count, size):
+        """`call` of the arrays' rows, as many at a time as a batch has, on all devices; of few, a power of two."""
+        count = len(jax.tree.leaves(arrays)[0])
+        size = min(self.config.batch_size, 2 ** math.ceil(math.log2(max(count, 1))))
+
+        def take(rows: slice) -> Any:
+            return jax.tree.map(lambda of: of[rows], arrays)
+
+        for real, batch, _ in in_parts.on_devices(take, count, size, self.mesh):
             self._stop.leave_statistics()
-            stop = min(start + size, count)
-            batch = jax.tree.map(lambda of, a=start, z=stop: batching.filled(of[a:z], padded)[own], arrays)
-            found = parallel.fetch(call(parallel.shard(batch, self.mesh)))
-            yield {name: values[: stop - start] for name, values in found.items()}
+            yield {name: values[:real] for name, values in parallel.fetch(call(batch)).items()}

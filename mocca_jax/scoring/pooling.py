@@ -13,12 +13,12 @@ import numpy as np
 
 from mocca_jax import console, models
 from mocca_jax.config import setting
-from mocca_jax.data import Dataset, batching, defects
+from mocca_jax.data import Dataset, defects
 from mocca_jax.data.spread import evenly
 from mocca_jax.method import metrics, pooled
 from mocca_jax.method.pooled import DISTANCE, PRETEXT
 from mocca_jax.models import AutoEncoder
-from mocca_jax.training import parallel, pretexts, stages
+from mocca_jax.training import in_parts, parallel, pretexts, stages
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import TrainState, features_of
@@ -111,8 +111,6 @@ def looking(state: TrainState, dataset: Dataset, config, mesh: Any, stop: StopRe
     model = network(config, dataset.inputs.shape)
     held = parallel.replicate(state.replace(opt_state=(), statistics=None), mesh)
     size = max(config.batch_size, LEAST_BATCH)
-    padded = parallel.padded(size, mesh)
-    own = parallel.own_rows(padded, mesh)
 
     @jax.jit
     def look(state, raw, mask):
@@ -122,13 +120,10 @@ def looking(state: TrainState, dataset: Dataset, config, mesh: Any, stop: StopRe
     def over(images: Any, rows: np.ndarray, what: str) -> Seen:
         found = []
         with console.Phase(what, len(rows), "units") as phase:
-            for start in range(0, len(rows), size):
+            for real, raw, mask in in_parts.on_devices(lambda part: images[rows[part]], len(rows), size, mesh):
                 stop.leave_statistics()
-                part = rows[start : start + size]
-                raw, mask = batching.filled(images[part], padded), batching.mask(len(part), padded)
-                made = parallel.fetch(look(held, *parallel.shard((raw[own], mask[own]), mesh)))
-                found.append(jax.tree.map(itemgetter(slice(len(part))), made))
-                phase.update(len(part))
+                found.append(jax.tree.map(itemgetter(slice(real)), parallel.fetch(look(held, raw, mask))))
+                phase.update(real)
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
     return over

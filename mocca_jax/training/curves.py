@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mocca_jax.data import Split, batching
+from mocca_jax.data import Split
 from mocca_jax.data.spread import evenly
 from mocca_jax.models import AutoEncoder
-from mocca_jax.training import parallel, pretexts
+from mocca_jax.training import in_parts, parallel, pretexts
 from mocca_jax.training.stages import Stage
 from mocca_jax.training.step import Preprocess, TrainState
 
@@ -27,10 +27,7 @@ def watching(model: AutoEncoder, stage: Stage, preprocess: Preprocess, watched: 
     `loss`; of a pretext that asks a question also `correct`, the share answered correctly, and `guess`, the loss of
     an answer that knows nothing. Always the same units, changed in the same way, in inference mode.
     """
-    pretext, size = stage.pretext, config.batch_size
-    padded = parallel.padded(size, mesh)
-    own = parallel.own_rows(padded, mesh)
-    rows = evenly(len(watched), MOST)
+    pretext, rows = stage.pretext, evenly(len(watched), MOST)
 
     @jax.jit
     def sums(params, batch_stats, index, raw, mask):
@@ -46,11 +43,9 @@ def watching(model: AutoEncoder, stage: Stage, preprocess: Preprocess, watched: 
 
     def watch(state: TrainState) -> dict[str, float]:
         total: dict[str, float] = {}
-        for index, start in enumerate(range(0, len(rows), size)):
-            part = rows[start : start + size]
-            raw, mask = batching.filled(watched.images[part], padded), batching.mask(len(part), padded)
-            given = parallel.shard((raw[own], mask[own]), mesh)
-            for name, value in parallel.fetch(sums(state.params, state.batch_stats, index, *given)).items():
+        batches = in_parts.on_devices(lambda part: watched.images[rows[part]], len(rows), config.batch_size, mesh)
+        for index, (_, raw, mask) in enumerate(batches):
+            for name, value in parallel.fetch(sums(state.params, state.batch_stats, index, raw, mask)).items():
                 total[name] = total.get(name, 0.0) + float(value)
         return {name: value / len(rows) for name, value in total.items()}
 
