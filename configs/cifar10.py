@@ -125,6 +125,11 @@ def _rotation(config: ConfigDict) -> None:
     _residual(config, "rotation", epochs=36)
 
 
+def _rotation_longer(config: ConfigDict) -> None:
+    """As `rotation`, half as long again: 54 epochs."""
+    _residual(config, "rotation", epochs=54)
+
+
 def _pretrained(config: ConfigDict) -> None:
     """Not the paper's: nothing is trained; the direction of an ImageNet network's features is compared."""
     config.scaling = "none"
@@ -161,5 +166,6 @@ PRESETS = {
     "deep_svdd": _deep_svdd,
     "dcae": _dcae,
     "rotation": _rotation,
+    "rotation_longer": _rotation_longer,
     "pretrained": _pretrained,
 }

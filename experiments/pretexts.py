@@ -247,6 +247,7 @@ def _short(change: Callable[[ConfigDict], None] = lambda config: None) -> Callab
 
 TRAININGS: dict[str, Callable[[ConfigDict], None]] = {
     "rotation": lambda config: None,
+    "rotation_longer": lambda config: config.update(rotation=cifar10.get_config("rotation_longer").rotation),
     "rotation, then soft": _then_pulled("soft"),
     "rotation, then hard": _then_pulled("hard"),
     "rotation, 12 epochs": _short(),
