@@ -125,11 +125,6 @@ def _rotation(config: ConfigDict) -> None:
     _residual(config, "rotation", epochs=36)
 
 
-def _rotation_longer(config: ConfigDict) -> None:
-    """As `rotation`, half as long again: 54 epochs."""
-    _residual(config, "rotation", epochs=54)
-
-
 def _pretrained(config: ConfigDict) -> None:
     """Not the paper's: nothing is trained; the direction of an ImageNet network's features is compared."""
     config.scaling = "none"
@@ -148,6 +143,7 @@ def _residual(config: ConfigDict, pretext: str, epochs: int) -> None:
     config.watched = 500
     config.encoder = "resnet8"
     config.layers = (3,)
+    config.head = "whole"
     config.stages = (pretext,)
     config.distance = "cosine"
     config.score_views = "turned_and_mirrored"
@@ -166,6 +162,5 @@ PRESETS = {
     "deep_svdd": _deep_svdd,
     "dcae": _dcae,
     "rotation": _rotation,
-    "rotation_longer": _rotation_longer,
     "pretrained": _pretrained,
 }

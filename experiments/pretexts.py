@@ -4,8 +4,8 @@ python -m experiments.pretexts --trainings=rotation --classes=0,1,2,3,4,5,6,7,8,
 
 Each training of `TRAININGS` is done once for a class and a seed, and its encoder scored in all ways of `scorings`. A
 row of experiments/results/pretexts.jsonl is one of them, whole or absent. Beside the AUC on the test set a row has that
-on the watched training images against training images of the other classes: settings are chosen by that, on classes
-`CHOSEN_ON`, and never by the test set. Started twice at once, on a core each, it shares the work.
+on the watched training images against training images of the other classes: settings are chosen by that, on a few
+classes, and never by the test set. Started twice at once, on a core each, it shares the work.
 """
 
 import argparse
@@ -38,8 +38,8 @@ FIGURE = Path(__file__).parent / "figures" / "pretexts.png"
 RESULTS = sweep.RESULTS / "pretexts.jsonl"
 LAYERS = (1, 2, 3)
 PRETRAINED = "pretrained"
+MIRRORED = "turned_and_mirrored"
 OTHERS = 200  # training images of each other class, for the choice
-CHOSEN_ON = (3, 4)
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
 def config_of(training: str, normal: int, seed: int) -> ConfigDict:
     """The preset's, changed as the training says."""
     config = cifar10.get_config("rotation")
-    config.layers = LAYERS
+    config.layers, config.head = LAYERS, "mean"  # of all layers; the last one's whole map comes later
     config.score, config.score_views = "combined", "plain"  # the pretext's loss too, in the pretext's views
     if training == PRETRAINED:
         config = cifar10.get_config("pretrained")
@@ -111,13 +111,14 @@ def run(config: ConfigDict, workdir: Path, figure: Path | None = None) -> dict[s
         aucs = scorings(seen, dataset.test.labels)
         if figure:
             draw(seen, dataset.test.labels, figure)
-        if stages:
+        for head, of in (("mean", tuple(pooled.DISTANCES)), ("whole", ("cosine",))) if stages else ():
             twice = config.copy_and_resolve_references()
-            twice.update({"score": "distance", "score_views": "turned_and_mirrored", "layers": config.layers[-1:]})
+            twice.update({"score": "distance", "score_views": MIRRORED, "layers": config.layers[-1:], "head": head})
             look = pooling.looking(state, dataset, twice, parallel.make_mesh(), stop)
             seen = {name: look(images, np.arange(len(images)), name) for name, images in sets.items()}
-            found = scorings(seen, dataset.test.labels)
-            aucs |= {f"{name}, mirrored too": auc for name, auc in found.items() if "one view" not in name}
+            found = scorings(seen, dataset.test.labels, of)
+            how = "mirrored too" if head == "mean" else f"{head}, mirrored too"
+            aucs |= {f"{name}, {how}": auc for name, auc in found.items() if "one view" not in name}
     return {
         "aucs": aucs,
         **spent,
@@ -148,12 +149,14 @@ def others(config: ConfigDict) -> np.ndarray:
     return arrays["train_image"][np.sort(np.concatenate(chosen))]
 
 
-def scorings(seen: dict[str, pooling.Seen], labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """The AUC of every way to score, by name, of what the network made of each set of images."""
+def scorings(
+    seen: dict[str, pooling.Seen], labels: np.ndarray, by: tuple[str, ...] = tuple(pooled.DISTANCES)
+) -> dict[str, dict[str, float]]:
+    """The AUC of every way to score, by name, of what the network made of each set of images, with some distances."""
     losses = {name: loss for name, (_, loss) in seen.items()}
     asks = losses["test"] is not None
     found = {"pretext": measured({name: {} for name in seen}, losses, (pooling.PRETEXT,), labels)} if asks else {}
-    for distance in pooled.DISTANCES:
+    for distance in by:
         for views in (None, 1):
             parts = distances(seen, distance, views)
             for layers in layer_sets(parts["test"]) if views is None else [last_of(parts["test"])]:
@@ -245,9 +248,13 @@ def _short(change: Callable[[ConfigDict], None] = lambda config: None) -> Callab
     return shortened
 
 
+def _longer(config: ConfigDict) -> None:
+    config.rotation.epochs = 54
+
+
 TRAININGS: dict[str, Callable[[ConfigDict], None]] = {
     "rotation": lambda config: None,
-    "rotation_longer": lambda config: config.update(rotation=cifar10.get_config("rotation_longer").rotation),
+    "rotation, 54 epochs": _longer,
     "rotation, then soft": _then_pulled("soft"),
     "rotation, then hard": _then_pulled("hard"),
     "rotation, 12 epochs": _short(),
@@ -261,8 +268,8 @@ TRAININGS: dict[str, Callable[[ConfigDict], None]] = {
 
 def preset_name(row: dict[str, Any]) -> str:
     """How the presets score: by the direction of the last layer's features, in several views."""
-    mirrored = "" if row["training"] == PRETRAINED else ", mirrored too"  # there they are the views anyway
-    return f"cosine {max(row['config']['layers'])}{mirrored}"
+    more = "" if row["training"] == PRETRAINED else ", whole, mirrored too"  # there they are mirrored anyway
+    return f"cosine {max(row['config']['layers'])}{more}"
 
 
 def best(row: dict[str, Any]) -> float:

@@ -230,7 +230,7 @@ def test_a_picture_that_is_left_out_is_told_as_by_statistics_without_it(distance
         ({"distance": "centroid"}, "no stage trains distances"),
         ({"layers": ()}, "layers must name layers"),
         ({"data": "cifar10", "layer_weights": "made_up"}, "watched must be above 0"),
-        ({"head": "selector"}, "head must be 'mean'"),
+        ({"head": "selector"}, "must be 'mean' or 'whole'"),
         ({"distance": "centroid", "score": "pretext", "score_views": "turned"}, None),
         ({"distance": "cosine", "score": "pretext"}, "does not use it"),
     ],
@@ -305,6 +305,28 @@ def test_layers_weigh_by_what_made_up_anomalies_say():
     assert {float(weight) for weight in alone.weights.values()} == {0.5}
     found = pooled.unit_scores(known, parts, (pooled.DISTANCE,))
     np.testing.assert_allclose(found[pooled.SCORE], found["layer1"], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclid"])
+def test_a_whole_map_may_count_in_place_of_its_mean(tmp_path, distance):
+    """Where something is tells then too: the features of the last layer are as many as its map has numbers."""
+    config = config_of("rotation", head="whole", layers=(2, 3), distance=distance, score="distance")
+    dataset = with_watched(config)
+    result = pipeline.run(config, tmp_path, load=lambda config: dataset)
+    detector = Detector.load(tmp_path)
+    scores = detector.score(dataset.test.images)
+    assert roc_auc_score(dataset.test.labels, scores) == pytest.approx(result["metrics"]["combined"]["auc"], abs=1e-3)
+    model = pooling.network(config, dataset.inputs.shape)
+    images = dataset.inputs.preprocess(dataset.test.images[:3])
+    mean = pooling.network(ConfigDict(config.to_dict() | {"head": "mean"}), dataset.inputs.shape)
+    stage, state = STAGES["rotation"], detector.content.state
+    (whole, _), (pooled_means, _) = (
+        pooling.seen(of, stage, config, state, images, jnp.ones(3)) for of in (model, mean)
+    )
+    for layer, means in pooled_means.items():
+        places = whole[layer].reshape(*means.shape[:2], -1, means.shape[-1])
+        assert places.shape[2] == {"layer2": 16, "layer3": 4}[layer]
+        np.testing.assert_allclose(places.mean(2), means, rtol=1e-4, atol=1e-5)
 
 
 def test_views_in_scoring_are_averaged(turned):

@@ -145,8 +145,8 @@ def _pooled_conflicts(config: ConfigDict) -> list[str]:
         faults.append(f"distance = {config.distance!r}: layers must name layers")
     if setting(config, "layer_weights") == "made_up" and not setting(config, "watched"):
         faults.append("layer_weights = 'made_up': anomalies are made up on watched images; watched must be above 0")
-    if config.head != "mean":
-        faults.append(f"distance = {config.distance!r} is that of means over an image: head must be 'mean'")
+    if config.head not in ("mean", "whole"):
+        faults.append(f"distance = {config.distance!r}: nothing trains a head; it must be 'mean' or 'whole'")
     return faults
 
 

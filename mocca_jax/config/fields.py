@@ -54,9 +54,9 @@ _NETWORK = {
         "vit_small_patch16_dinov3",
         "vit_base_patch16_dinov3",
     ).means("the network whose layers are looked at (section IV-D)"),
-    "head": named("mean", "selector", "lstm", "selector_lstm", "places").means(
-        "what makes one vector out of a layer's activation: its mean, a trained selector (section IV-D), an LSTM over "
-        "a clip's frames, the same behind a selector, or a vector for each place of the picture"
+    "head": named("mean", "whole", "selector", "lstm", "selector_lstm", "places").means(
+        "what makes one vector out of a layer's activation: its mean, all of it, a trained selector (section IV-D), an "
+        "LSTM over a clip's frames, the same behind a selector, or a vector for each place of the picture"
     ),
     "code_size": integer(1).means("length of the code between encoder and decoder (section IV-D)"),
     "layers": integers(0).means(

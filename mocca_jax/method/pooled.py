@@ -35,9 +35,9 @@ class Pooled:
 
 def fit(features: np.ndarray, distance: str) -> places.Statistics:
     """The statistics of normal pictures `[N, V, D]`, V views of each, for a distance of `DISTANCES`."""
-    features = np.asarray(features, np.float64)
     if distance == "cosine":
-        return _directions(features)
+        return _directions(np.asarray(features))
+    features = np.asarray(features, np.float64)
     sums = places.Sums(features[:8].mean(0))
     sums.add(features)
     nothing = np.zeros((features.shape[1], features.shape[2], features.shape[2]))
@@ -46,14 +46,14 @@ def fit(features: np.ndarray, distance: str) -> places.Statistics:
 
 
 def _directions(features: np.ndarray) -> places.Statistics:
-    """Where only directions count: the bank holds them, mean and whiteners change nothing."""
-    count, views, size = features.shape
+    """Where only directions count: the bank holds them; there is no mean, and nothing that whitens."""
+    count, views, _ = features.shape
     bank = (features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), TINY)).transpose(1, 2, 0)
     bank = bank.astype(np.float16).astype(np.float32)
     return places.Statistics(
-        mean=np.zeros((views, size), np.float32),
-        whitener=np.broadcast_to(np.eye(size, dtype=np.float32), (views, size, size)),
-        shared=np.eye(size, dtype=np.float32),
+        mean=np.zeros((views, 0), np.float32),
+        whitener=np.zeros((views, 0, 0), np.float32),
+        shared=np.zeros((0, 0), np.float32),
         bank=bank,
         squares=np.square(bank).sum(1),
         pictures=np.arange(count, dtype=np.int32),
@@ -74,7 +74,16 @@ def whitened(found: places.Statistics, x: jax.Array, own: jax.Array | None = Non
 
 def neighbours(found: places.Statistics, x: jax.Array, own: jax.Array | None = None) -> jax.Array:
     """The mean distance to the nearest normal pictures in the same view, `[N, V]`, whitened by what views share."""
-    z = jnp.matmul(x - found.mean[None], found.shared, precision=places.PRECISE)
+    return _to_nearest(found, jnp.matmul(x - found.mean[None], found.shared, precision=places.PRECISE), own)
+
+
+def cosine(found: places.Statistics, x: jax.Array, own: jax.Array | None = None) -> jax.Array:
+    """As `neighbours`, of directions: the distance between two is the length of the chord."""
+    return _to_nearest(found, x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), TINY), own)
+
+
+def _to_nearest(found: places.Statistics, z: jax.Array, own: jax.Array | None) -> jax.Array:
+    """The mean distance `[N, V]` of `z [N, V, D]` to the nearest in the bank."""
     products = jnp.einsum("nvd,vdm->nvm", z, found.bank, precision=places.PRECISE)
     length = jnp.square(z).sum(-1, keepdims=True)
     squared = jnp.maximum(found.squares[None] - 2 * products + length, places.CANCELLED * length)
@@ -83,11 +92,6 @@ def neighbours(found: places.Statistics, x: jax.Array, own: jax.Array | None = N
     nearest = -jax.lax.top_k(-squared, min(NEAREST, squared.shape[-1]))[0]
     nearest = jnp.where(jnp.isfinite(nearest), nearest, nearest[..., :1])  # fewer pictures than neighbours
     return jnp.sqrt(nearest).mean(-1)
-
-
-def cosine(found: places.Statistics, x: jax.Array, own: jax.Array | None = None) -> jax.Array:
-    """As `neighbours`, of directions: the distance between two is the length of the chord."""
-    return neighbours(found, x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), TINY), own)
 
 
 DISTANCES: dict[str, Callable[..., jax.Array]] = {

@@ -20,7 +20,7 @@ def unpacked(triangles: np.ndarray, size: int, mirrored: bool) -> np.ndarray:
         [[[1, 2], [2, 3]]]
     """
     matrices = (np.empty if mirrored else np.zeros)((len(triangles), size, size), triangles.dtype)
-    at_once = max(1, IN_CACHE // size**2)
+    at_once = max(1, IN_CACHE // max(size, 1) ** 2)
     for first in range(0, len(triangles), at_once):
         some, into = triangles[first : first + at_once], matrices[first : first + at_once]
         start = 0

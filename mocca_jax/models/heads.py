@@ -28,6 +28,15 @@ class Mean(nn.Module):
         return spatial_mean.mean(1) if spatial_mean.ndim == 3 else spatial_mean
 
 
+class Whole(nn.Module):
+    """A layer's whole map as one vector, `[B, H * W * C]`: also where something is tells. A vector passes unchanged."""
+
+    @nn.compact
+    def __call__(self, activation: jax.Array, spatial_mean: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        del spatial_mean, mask, train
+        return activation.reshape(activation.shape[0], -1)
+
+
 class Selector(nn.Module):
     """The trained selector of the MVTec AD experiments (section IV-D): `[B, 128]` from a map or a vector.
 
@@ -180,6 +189,7 @@ def make(name: str, config) -> Callable[..., nn.Module]:
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "mean": Mean,
+    "whole": Whole,
     "selector": Selector,
     "lstm": LSTM,
     "selector_lstm": partial(LSTM, selects=True),
