@@ -46,8 +46,8 @@ def _dimensions(x: jax.Array) -> tuple[str, str, str]:
 def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
     """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own."""
     if x.ndim == 5:
-        seeing = functools.partial(_neighbours, taps=kernel.shape[0], stride=strides[0], padding=padding[0])
-        return _framewise(lambda y, k: fast_conv(y, k, strides[1:], padding[1:]), seeing, x, kernel)
+        seen = _neighbours(x, kernel.shape[0], strides[0], padding[0])
+        return _framewise(lambda y, k: fast_conv(y, k, strides[1:], padding[1:]), seen, _over_frames(kernel))
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
     height, width = kernel.shape[:2]
@@ -133,8 +133,8 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
     if strides[0] == 2:
         kernel = _phases_as_channels(kernel)
         reach = kernel.shape[0] // 2
-    seeing = functools.partial(_neighbours, taps=2 * reach + 1, stride=1, padding=(reach, reach))
-    y = _framewise(lambda y, k: fast_transposed_conv(y, k, strides[1:]), seeing, x, kernel)
+    seen = _neighbours(x, 2 * reach + 1, 1, (reach, reach))
+    y = _framewise(lambda y, k: fast_transposed_conv(y, k, strides[1:]), seen, _over_frames(kernel))
     if strides[0] == 1:
         return y
     batch, steps, height, width, channels = y.shape
@@ -155,18 +155,10 @@ def _over_frames(kernel: jax.Array) -> jax.Array:
     return kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, taps * c_in, c_out)
 
 
-def _framewise(apply, seeing, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A function of images on every frame of clips, with the neighbours that it sees.
-
-    These are several times the clip. They are not kept for the gradient, but made again.
-    """
-
-    def over_frames(x, kernel):
-        seen = seeing(x)
-        y = apply(seen.reshape(-1, *seen.shape[2:]), _over_frames(kernel))
-        return y.reshape(*seen.shape[:2], *y.shape[1:])
-
-    return jax.checkpoint(over_frames)(x, kernel)
+def _framewise(apply, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A function of images on every frame of clips."""
+    y = apply(x.reshape(-1, *x.shape[2:]), kernel)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def phases(kernel: jax.Array) -> jax.Array:
