@@ -49,14 +49,15 @@ def spread(found: list[dict[str, Any]]) -> list[str]:
 
 
 def choices(found: list[dict[str, Any]]) -> list[str]:
-    """What each training and each way to score brings, beside the preset on the same classes and seeds."""
+    """What each training and each way to score brings, beside the preset on the same classes, with the first seed."""
+    found = [row for row in found if row["seed"] == 0]  # others there are of some classes alone
     lines = header(["training", "score", "classes", "watched against other training images", "test", "less the preset"])
-    preset = {(row["class"], row["seed"]): best(row) for row in found if row["training"] == "rotation"}
+    preset = {row["class"]: best(row) for row in found if row["training"] == "rotation"}
     for training in (*TRAININGS, PRETRAINED):
-        of = [row for row in found if row["training"] == training and (row["class"], row["seed"]) in preset]
+        of = [row for row in found if row["training"] == training and row["class"] in preset]
         names = sorted({name for row in of for name in row["aucs"]}) if training in ("rotation", PRETRAINED) else []
         for name in names or sorted({preset_name(row) for row in of}):
-            pairs = [(row["aucs"][name], preset[row["class"], row["seed"]]) for row in of]
+            pairs = [(row["aucs"][name], preset[row["class"]]) for row in of]
             validation, test = (np.mean([pair[0][what] for pair in pairs]) for what in ("validation", "test"))
             apart = np.mean([auc["test"] - reference for auc, reference in pairs])
             counted = str(len({row["class"] for row in of}))
