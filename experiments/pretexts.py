@@ -238,31 +238,27 @@ def _then_pulled(boundary: str) -> Callable[[ConfigDict], None]:
     return change
 
 
-def _short(change: Callable[[ConfigDict], None] = lambda config: None) -> Callable[[ConfigDict], None]:
-    """12 epochs, for comparisons."""
+def _epochs(count: int, change: Callable[[ConfigDict], None] = lambda config: None) -> Callable[[ConfigDict], None]:
+    """With so many epochs; 12 for comparisons."""
 
-    def shortened(config: ConfigDict) -> None:
-        config.rotation.epochs = 12
+    def lasting(config: ConfigDict) -> None:
+        config.rotation.epochs = count
         change(config)
 
-    return shortened
-
-
-def _longer(config: ConfigDict) -> None:
-    config.rotation.epochs = 54
+    return lasting
 
 
 TRAININGS: dict[str, Callable[[ConfigDict], None]] = {
     "rotation": lambda config: None,
-    "rotation, 54 epochs": _longer,
+    "rotation, 54 epochs": _epochs(54),
     "rotation, then soft": _then_pulled("soft"),
     "rotation, then hard": _then_pulled("hard"),
-    "rotation, 12 epochs": _short(),
-    "transforms, 12 epochs": _short(_pretext("transforms")),
-    "pasted, 12 epochs": _short(_pretext("pasted")),
-    "reconstruction, 12 epochs": _short(_reconstruction),
-    "rotation, wider, 12 epochs": _short(_with(code_size=192)),
-    "rotation, deeper, 12 epochs": _short(_with(encoder="resnet14")),
+    "rotation, 12 epochs": _epochs(12),
+    "transforms, 12 epochs": _epochs(12, _pretext("transforms")),
+    "pasted, 12 epochs": _epochs(12, _pretext("pasted")),
+    "reconstruction, 12 epochs": _epochs(12, _reconstruction),
+    "rotation, wider, 12 epochs": _epochs(12, _with(code_size=192)),
+    "rotation, deeper, 12 epochs": _epochs(12, _with(encoder="resnet14")),
 }
 
 

@@ -58,29 +58,13 @@ def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding)
         return rewrites.conv(x, kernel)
     if strides == (1, 1) and padding == ((0, 0), (0, 0)):
         return _inside(rewrites.conv(x, kernel), same)
-    return _fast_strided(x, kernel.astype(x.dtype), strides, padding)
+    strided = functools.partial(conv, strides=strides, padding=padding)
+    return rewrites.with_gradients(strided, strided, strided)(x, kernel.astype(x.dtype))
 
 
 def _inside(y: jax.Array, border: Padding) -> jax.Array:
     (top, bottom), (left, right) = border
     return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _fast_strided(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
-    """`conv`, whose kernel gradient is summed over parts of the batch."""
-    return conv(x, kernel, strides, padding)
-
-
-def _fast_strided_backward(strides, padding, residuals, dy):
-    x, kernel = residuals
-    (dx,) = jax.vjp(lambda x: conv(x, kernel, strides, padding), x)[1](dy)
-    return dx, rewrites.kernel_gradient(lambda x, k: conv(x, k, strides, padding), x, kernel, dy)
-
-
-_fast_strided.defvjp(
-    lambda x, kernel, strides, padding: (conv(x, kernel, strides, padding), (x, kernel)), _fast_strided_backward
-)
 
 
 def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
@@ -96,22 +80,10 @@ def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax
         y = jnp.pad(y, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)))
         return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
     tiny = math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]) // 4
-    return rewrites.depth_to_space(rewrites.conv(x, phases(kernel))) if tiny else _fast_doubling(x, kernel)
-
-
-@jax.custom_vjp
-def _fast_doubling(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`transposed_conv` with strides of two over two axes. Its input gradient is a strided convolution as it is."""
-    return _by_phases(x, kernel)
-
-
-def _fast_doubling_backward(residuals, dy):
-    x, kernel = residuals
-    (dx,) = jax.vjp(lambda x: transposed_conv(x, kernel, (2, 2)), x)[1](dy)
-    return dx, rewrites.kernel_gradient(_by_phases, x, kernel, dy)
-
-
-_fast_doubling.defvjp(lambda x, kernel: (_by_phases(x, kernel), (x, kernel)), _fast_doubling_backward)
+    if tiny:
+        return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))
+    doubling = functools.partial(transposed_conv, strides=strides)  # its input gradient is a strided convolution
+    return rewrites.with_gradients(_by_phases, doubling, _by_phases)(x, kernel)
 
 
 def _by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:

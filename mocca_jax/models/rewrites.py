@@ -8,6 +8,7 @@ Arrays are channels-last: activations `[B, H, W, C]`, kernels `[kH, kW, C_in, C_
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+Conv = Callable[[jax.Array, jax.Array], jax.Array]  # of an image and a kernel
 PART_SIZE = 2**17  # values of a result on one device that the gradient of its kernel takes at a time
 PARTS = 8  # at most: each is compiled
 
@@ -62,28 +64,32 @@ def _tiny_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.concatenate(shifted, -1) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
 
 
-@jax.custom_vjp
-def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _conv_forward(x, kernel)[0]
+def with_gradients(forward: Conv, of_input: Conv, of_kernel: Conv) -> Conv:
+    """One convolution in three forms that equal each other: `forward` for its value, the others for its gradients."""
+
+    @jax.custom_vjp
+    def apply(x, kernel):
+        return forward(x, kernel)
+
+    def backward(residuals, dy):
+        x, kernel = residuals
+        (dx,) = jax.vjp(lambda x: of_input(x, kernel), x)[1](dy)
+        return dx, kernel_gradient(of_kernel, x, kernel, dy)
+
+    apply.defvjp(lambda x, kernel: (forward(x, kernel), (x, kernel)), backward)
+    return apply
 
 
-def _conv_forward(x, kernel):
+def _paired_if_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
     few = 64 if kernel.shape[1] > 3 else 32 if kernel.shape[2] <= 4 else 16
     few_channels = kernel.shape[-1] <= few and kernel.shape[1] > 1
-    y = _paired_conv(x, kernel) if few_channels and x.shape[2] % 2 == 0 else same_conv(x, kernel)
-    return y, (x, kernel)
+    return _paired_conv(x, kernel) if few_channels and x.shape[2] % 2 == 0 else same_conv(x, kernel)
 
 
-def _conv_backward(residuals, dy):
-    x, kernel = residuals
-    (dx,) = jax.vjp(lambda x: same_conv(x, kernel), x)[1](dy)
-    return dx, kernel_gradient(same_conv, x, kernel, dy)
+_conv = with_gradients(_paired_if_few, same_conv, same_conv)
 
 
-_conv.defvjp(_conv_forward, _conv_backward)
-
-
-def kernel_gradient(conv, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+def kernel_gradient(conv: Conv, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
     """The gradient of `conv(x, kernel)` with respect to the kernel, summed over parts of the batch."""
     parts = _parts(len(x), dy.size)
     pairs = zip(_cut_batch(x, parts), _cut_batch(dy, parts), strict=True)

@@ -1,6 +1,5 @@
 """What an encoder makes of pictures for statistics by place, in batches on all devices: features, and distances."""
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -84,13 +83,12 @@ class Encoding:
         return parallel.replicate((held, self.colour, self.grey), self.mesh)
 
     def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
-        """`call` of the arrays' rows, as many at a time as a batch has, on all devices; of few, a power of two."""
+        """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
         count = len(jax.tree.leaves(arrays)[0])
-        size = min(self.config.batch_size, 2 ** math.ceil(math.log2(max(count, 1))))
 
         def take(rows: slice) -> Any:
             return jax.tree.map(lambda of: of[rows], arrays)
 
-        for real, batch, _ in in_parts.on_devices(take, count, size, self.mesh):
+        for real, batch, _ in in_parts.on_devices(take, count, self.config.batch_size, self.mesh):
             self._stop.leave_statistics()
             yield {name: values[:real] for name, values in parallel.fetch(call(batch)).items()}
