@@ -12,7 +12,7 @@ from mocca_jax.commands import update as command
 from mocca_jax.errors import UserError
 from mocca_jax.method import places
 from mocca_jax.outputs import bundle, stored
-from mocca_jax.pipeline import update
+from mocca_jax.pipeline import history, update
 from mocca_jax.scoring import fitting, growing, learnt, normals
 from mocca_jax.training import parallel
 from tests.runs import drawn, shallow
@@ -103,12 +103,12 @@ def test_the_command_tells_what_changed_and_undoes_it(run, tmp_path, washers, ca
     assert "update 1: 3 picture(s) added to the statistics, 24 -> 27 good pictures" in told
     assert "of 8 pictures 8 were alarms before, 8 are now" in told
     assert Detector.load(run / "detector-1.npz").digest == digest != Detector.load(run).digest
-    assert len(json.loads((run / update.LOG).read_text())["updates"]) == 1
+    assert len(json.loads((run / history.LOG).read_text())["updates"]) == 1
     command.main([str(run), "--undo"])
     assert Detector.load(run).digest == digest and not stored.added_file(run, 1).exists()
-    assert json.loads((run / update.LOG).read_text())["updates"] == []
+    assert json.loads((run / history.LOG).read_text())["updates"] == []
     with pytest.raises(UserError, match="was not updated"):
-        update.undo(run)
+        history.undo(run)
 
 
 def test_known_pictures_are_left_out_and_named(run, tmp_path, washers):
@@ -154,7 +154,7 @@ def test_exact_fits_anew_on_all_that_is_recorded_and_added(run, tmp_path, washer
     new = drawn(4, seed=5)
     np.testing.assert_allclose(Detector.load(run).score(new), whole.score(new), rtol=1e-4, atol=1e-3)
     assert update.update(run, list(drawn(2, seed=12, side=160))).pictures == (28, 30)
-    assert (update.undo(run), update.undo(run)) == (3, 2) and not stored.sums_file(run, 2).exists()
+    assert (history.undo(run), history.undo(run)) == (3, 2) and not stored.sums_file(run, 2).exists()
     assert bundle.load(run).updates == 1
     assert update.update(run, exact=True).pictures == (26, 26)
 
@@ -214,7 +214,7 @@ def test_what_waits_in_the_queue_leaves_it_and_comes_back_with_the_update_undone
     assert {path.name for path in learnt_ones.iterdir()} == {"known.png", "new.png"}
     names = stored.load(run, bundle.load(run)).names
     assert str(learnt_ones / "new.png") in names and str(elsewhere) in names  # where they are found later
-    assert update.undo(run) == 1
+    assert history.undo(run) == 1
     assert {path.name for path in waits.iterdir()} == {"known.png", "new.png"}
     shutil.rmtree(tmp_path / "more")
     (waits / "new.png").unlink()

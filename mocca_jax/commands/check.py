@@ -12,18 +12,16 @@ when there are problems, 0 when there are none, or notes alone.
 import collections
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
-from threadpoolctl import threadpool_limits
 
 from mocca_jax import console
 from mocca_jax.commands.arguments import begin, parser, plain_errors
 from mocca_jax.commands.train import holds_films
 from mocca_jax.config import files, setting, typed
-from mocca_jax.data import films, layout, video_layout
+from mocca_jax.data import films, layout, threads, video_layout
 from mocca_jax.data.findings import Finding, copies, masks, pictures, unused, videos
 from mocca_jax.data.findings.pictures import Pictures
 from mocca_jax.data.findings.videos import VideoLook
@@ -108,8 +106,7 @@ def _looked(look: Callable[[T], R], paths: Sequence[T], what: str, unit: str) ->
 
 def _each(look: Callable[[T], R], items: Sequence[T], what: str, unit: str) -> list[R]:
     """`look` of each, in threads, with signs of life."""
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # more threads inside threads only wait for each other
-        return list(console.steps(pool.map(look, items), what, len(items), unit))
+    return list(console.steps(threads.each(look, items), what, len(items), unit))
 
 
 def _row(name: str, looked: Sequence[Any]) -> str:

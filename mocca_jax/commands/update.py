@@ -25,7 +25,7 @@ from mocca_jax.data.listing import printable
 from mocca_jax.detector import Detector
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import bundle, stored
-from mocca_jax.pipeline import update
+from mocca_jax.pipeline import history, update
 from mocca_jax.pipeline.update import Updated
 from mocca_jax.training import parallel
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.undo:
             if inputs or options.exact or options.force or options.against:
                 raise UserError("--undo goes alone")
-            print(f"update {update.undo(run)} of {run} is undone")
+            print(f"update {history.undo(run)} of {run} is undone")
             return
         if not inputs and not options.exact:
             raise UserError("which pictures? Name some, or a folder of them; --exact and --undo go without")

@@ -11,7 +11,6 @@ Small grey copies say whom to compare. Pictures whose sides differ are not compa
 
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from mocca_jax import console
-from mocca_jax.data import decoder
+from mocca_jax.data import decoder, threads
 
 SIDE = 128  # of the small grey copies, pixels
 COARSE = 4  # times smaller they are searched
@@ -93,9 +92,8 @@ def pairs(
     """
     found = _Set(files, copies, sides, depth)
     close = found.close()
-    with ThreadPoolExecutor() as pool:
-        proofs = console.steps(pool.map(found.is_sure, close), "looking for copies", len(close), "pairs")
-        sure = {pair for pair, proof in zip(close, proofs, strict=True) if proof}
+    proofs = console.steps(threads.each(found.is_sure, close), "looking for copies", len(close), "pairs")
+    sure = {pair for pair, proof in zip(close, proofs, strict=True) if proof}
     likely = found.likely([pair for pair in close if pair not in sure])
     return sorted(pair[:2] for pair in [*sure, *likely])
 
@@ -211,7 +209,7 @@ def _is_likely(first: _Picture, second: _Picture, turn: int) -> bool:
 def _ways(path: Path) -> list[dict[str, Any]]:
     """How the file may have been compressed, as `_saved` takes it; none where nothing is known."""
     with decoder.opened(path) as image:
-        if image.mode not in ("L", "RGB"):
+        if image.mode not in ("L", "RGB") or image.format not in ("JPEG", "WEBP"):
             return []
         stored = {"mode": image.mode, "turn": _back(UPRIGHT.get(image.getexif().get(ORIENTATION), 0))}
         if isinstance(image, JpegImagePlugin.JpegImageFile):

@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mocca_jax.errors import UserError
 
@@ -36,8 +37,12 @@ def stamp(path: Path) -> Stamp | None:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def write_whole(path: Path, content: str | bytes | memoryview) -> None:
+def write_whole(path: Path, content: str | bytes | Callable[[BinaryIO], None]) -> None:
     """Writes the file whole or not at all.
+
+    Args:
+        path: of the file.
+        content: of it, or what writes it to a file that is handed over.
 
     Raises:
         UserError: it cannot be written; what was there before is untouched.
@@ -45,7 +50,10 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     draft = path.with_name(f".{path.name}.draft")
     try:
         with open(draft, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

@@ -29,6 +29,7 @@ LEAST_DEVIATION = 0.01  # of a distance over normal pictures: less is rounding, 
 LEAST = 0.02  # of the variance along a left-out picture that is kept: beyond, the picture alone made it
 IN_CACHE = 2**18  # numbers of covariances that are worked on at once
 PRECISE = jax.lax.Precision.HIGHEST  # some devices multiply float32 with fewer digits otherwise
+LINE = 64  # bytes of a cache line
 BESIDE = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns
 
 
@@ -148,7 +149,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
     least, diagonal = least_variance(mean), np.arange(size)
     root = _whitener(shared + max(FLOOR * np.trace(shared) / size, least) * np.eye(size))
     root32, weight = root.astype(np.float32), np.zeros(places, np.float32)
-    whitener, held = np.empty((places, size, size), np.float32), np.empty((places, size, len(bank)), np.float32)
+    whitener, held = _aligned(places, size, size), _aligned(places, size, len(bank))
 
     def fit_some(start: int) -> None:
         part = sums.part(rows := slice(start, start + at_once))
@@ -176,6 +177,14 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         count=np.float32(count),
         weight=weight,
     )
+
+
+def _aligned(*shape: int) -> np.ndarray:
+    """Float32 without content, lying so that devices of the CPU need no copy of it."""
+    size = 4 * int(np.prod(shape))
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def least_variance(features: np.ndarray) -> float:

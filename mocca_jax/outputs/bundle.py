@@ -149,7 +149,9 @@ def save(path: Path, content: Content) -> None:
 
 def dumps(content: Content) -> bytes:
     """What `save` writes."""
-    return _packed_file(*contents(content))
+    held = io.BytesIO()
+    _pack(held, *contents(content))
+    return held.getvalue()
 
 
 def digest(content: Content) -> str:
@@ -194,14 +196,12 @@ def write(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -
     Raises:
         UserError: it could not be written; what was there before is untouched.
     """
-    whole.write_whole(path, _packed_file(manifest, arrays))
+    whole.write_whole(path, lambda file: _pack(file, manifest, arrays))
 
 
-def _packed_file(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+def _pack(file: BinaryIO, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     text = json.dumps({"format": FORMAT, "arrays": describe(arrays), **manifest}, sort_keys=True)
-    held = io.BytesIO()
-    np.savez(held, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-    return held.getvalue()
+    np.savez(file, **{MANIFEST: np.frombuffer(text.encode(), np.uint8)}, **arrays)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -5,7 +5,6 @@ detector that was there before it as `detector-K.npz`. An update that fits anew 
 `sums-K.npz`. The detector knows the number of its last update and of the sums it begins with.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +113,7 @@ def _held(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    held = io.BytesIO()
-    np.savez(held, **flax.traverse_util.flatten_dict(tree, sep="/"))
-    whole.write_whole(path, held.getbuffer())
+    whole.write_whole(path, lambda file: np.savez(file, **flax.traverse_util.flatten_dict(tree, sep="/")))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mocca_jax.data.listing import printable, shortened
 from mocca_jax.data.sets import mvtec
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import bundle, calibrated, stored
+from mocca_jax.scoring.encoding import Features
 from mocca_jax.scoring.learnt import Learnt, keys_of, smalls_of
 
 DECODERS = 4  # threads that decode and resize pictures
@@ -27,13 +28,16 @@ FARTHER = 1.5  # times as far from the median as the farthest good picture: beyo
 class Newcomers:
     """Pictures that were handed over.
 
-    `names`; `files`, None where there is none; `views [n, H, W, 3]`, what the network sees; `left_out {name: why}`;
-    `remarks`: what is odd about the others.
+    `names`; `files`, None where there is none; `views [n, H, W, 3]`, what the network sees; `scores [n]`, what decides
+    of them, and their `features`, as the run was before; `left_out {name: why}`; `remarks`: what is odd about the
+    others.
     """
 
     names: list[str]
     files: list[Path | None]
     views: np.ndarray
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    features: Features = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -50,7 +54,10 @@ class Newcomers:
         stay = [place for place in range(len(self)) if place not in reasons]
         told = {self.names[place]: reason for place, reason in reasons.items()}
         names, files = [self.names[n] for n in stay], [self.files[n] for n in stay]
-        return Newcomers(names, files, self.views[stay], self.left_out | told, self.remarks)
+        features = {grid: values[stay] for grid, values in self.features.items()}
+        return Newcomers(
+            names, files, self.views[stay], self.scores[stay], features, self.left_out | told, self.remarks
+        )
 
 
 def read(pictures: Any, content: bundle.Content) -> Newcomers:
@@ -112,16 +119,12 @@ def alike(given: Newcomers, learnt: Learnt, content: bundle.Content, force: bool
     return replace(given, remarks=[str(finding) for finding in found])
 
 
-def check_near(given: Newcomers, scores: np.ndarray, content: bundle.Content) -> None:
-    """Raises UserError where a picture is so far from all good ones that it is taken for a defect.
-
-    Args:
-        scores: `[n]`, what decides.
-    """
+def check_near(given: Newcomers, content: bundle.Content) -> None:
+    """Raises UserError where a picture is so far from all good ones that it is taken for a defect."""
     normal = calibrated.of(content, content.by).heldout
     middle = np.median(normal)
     limit = middle + FARTHER * (normal[-1] - middle)
-    far = [f"{given.names[n]} ({scores[n]:.4g})" for n in np.flatnonzero(scores > limit)]
+    far = [f"{given.names[n]} ({given.scores[n]:.4g})" for n in np.flatnonzero(given.scores > limit)]
     if far:
         raise UserError(
             f"{len(far)} picture(s) score far beyond all {len(normal)} good ones, of which the largest is "

@@ -4,8 +4,7 @@ Where the run has many pictures they are added to its statistics (`scoring/growi
 wanted, it is fitted anew on all. The detector before is kept, and can be brought back.
 """
 
-import os
-import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.files import digests, whole
 from mocca_jax.method import threshold
-from mocca_jax.outputs import bundle, calibrated, decision, folders, results, stored
-from mocca_jax.pipeline import newcomers
+from mocca_jax.outputs import bundle, calibrated, decision, folders, stored
+from mocca_jax.pipeline import history, newcomers
 from mocca_jax.pipeline.newcomers import Newcomers
 from mocca_jax.scoring import causes, fitting, growing, placed, tiled
 from mocca_jax.scoring.encoding import Features
@@ -26,8 +25,6 @@ from mocca_jax.scoring.learnt import Added, Learnt, keys_of, smalls_of
 from mocca_jax.scoring.scorer import Scorer
 from mocca_jax.training import interrupts, parallel
 from mocca_jax.training.parts import Parts
-
-LOG = "updates.json"
 
 
 @dataclass(frozen=True)
@@ -81,27 +78,30 @@ def updated(
     run: Path, pictures: Any = None, force: bool = False, held: Held | None = None, exact: bool = False
 ) -> tuple[Updated, Held]:
     """As `update`, with the detector after. `held`: one in memory, which is not read where it is still the run's."""
-    _check_folder(run)
+    history.check_folder(run)
     with folders.claim(None, run):
         if held is None or held.stamp != whole.stamp(run / bundle.FILE):
             content = bundle.load(run)
             held = Held(content, None, _scorer(content))
         content = held.content
         _check_kind(run, content)
-        learnt, inside = _all_pictures(run, content) if exact else (stored.load(run, content), 0)
-        given = come = newcomers.none(content)
+        with ThreadPoolExecutor(1) as pool:  # reading takes one core as long as judging takes all
+            loading = pool.submit(_all_pictures if exact else _kept_pictures, run, content)
+            come = newcomers.none(content) if pictures is None else newcomers.read(pictures, content)
+            scores, features = _judged(content, held.scorer, come.views)
+            given = come = replace(come, scores=scores, features=features)
+            learnt, inside = loading.result()
         if pictures is not None:
-            come = newcomers.read(pictures, content)
             given = newcomers.unknown(come, learnt, content)
         if not len(given) and not exact:
             newcomers.leave_queue(run, come.files)
             raise UserError("nothing to add:\n" + "\n".join(f"  {n}: {why}" for n, why in given.left_out.items()))
         given = newcomers.alike(given, learnt, content, force)
         added = Added(given.lasting(run), given.views, keys_of(given.views), smalls_of(given.views))
-        scores, added.features = _judged(content, held.scorer, given.views)
+        added.features = given.features
         if not force:
-            newcomers.check_near(given, scores, content)
-        before = int(calibrated.of(content, content.by).is_anomalous(scores).sum())
+            newcomers.check_near(given, content)
+        before = int(calibrated.of(content, content.by).is_anomalous(given.scores).sum())
         if exact or not learnt.sums:
             after, unseen = _fitted_anew(run, content, learnt, added, inside), None
         else:
@@ -110,38 +110,6 @@ def updated(
         scores, _ = _judged(after, scorer, given.views)
         done = _finished(run, content, after, given, scores, before, unseen, come.files)
         return done, Held(after, whole.stamp(run / bundle.FILE), scorer)
-
-
-def undo(run: Path) -> int:
-    """Brings the detector before the last update back; returns the number of that update.
-
-    Raises:
-        UserError: there was none, or the detector before it is not there any more.
-    """
-    _check_folder(run)
-    with folders.claim(None, run):
-        number = bundle.load(run).updates
-        if not number:
-            raise UserError(f"{run} was not updated: there is nothing to undo")
-        kept = stored.before_file(run, number)
-        bundle.load(kept)  # raises where it is absent or damaged
-        os.replace(kept, run / bundle.FILE)
-        for path in (stored.added_file(run, number), stored.sums_file(run, number)):
-            path.unlink(missing_ok=True)
-        for undone in _log(run, number)[number - 1 :]:
-            newcomers.back_to_queue(run, undone.get("queued", []))
-        whole.write_json(run / LOG, {"updates": _log(run, number - 1)})
-        return number
-
-
-def _check_folder(run: Path) -> None:
-    if run.is_file():
-        raise UserError(f"{run} is a file: name the run's folder, which holds what it takes to update its detector")
-    if not (run / bundle.FILE).is_file():
-        bundle.load(run)  # raises, and says what is missing
-    result = run / results.RESULT
-    if not result.is_file() or whole.read_json(result).get("failed"):
-        raise UserError(f"{run} has not ended in full: give the command that trained it again, then update it")
 
 
 def _check_kind(run: Path, content: bundle.Content) -> None:
@@ -200,6 +168,11 @@ def _fitted_anew(run: Path, content: bundle.Content, learnt: Learnt, added: Adde
     kept = replace(fitted.learnt, pictures=images[inside:]) if fitted.learnt.sums else fitted.learnt
     stored.save_learnt(stored.sums_file(run, number), kept)
     return replace(_content(content, fitted, added), updates=number, base=number)
+
+
+def _kept_pictures(run: Path, content: bundle.Content) -> tuple[Learnt, int]:
+    """What the run was made of, as it keeps it, which takes no folder of pictures."""
+    return stored.load(run, content), 0
 
 
 def _all_pictures(run: Path, content: bundle.Content) -> tuple[Learnt, int]:
@@ -271,27 +244,8 @@ def _finished(
         unseen=unseen,
         anew=after.base == after.updates,
     )
-    _keep(run / bundle.FILE, stored.before_file(run, done.number))
+    history.keep(run, done.number)
     bundle.save(run / bundle.FILE, after)
     done.queued.extend(newcomers.leave_queue(run, files))
-    whole.write_json(run / LOG, {"updates": [*_log(run, content.updates), asdict(done)]})
+    history.write(run, [*history.first(run, content.updates), asdict(done)])
     return done
-
-
-def _keep(path: Path, copy: Path) -> None:
-    """The same file under another name; it is replaced later, never written to."""
-    try:
-        copy.unlink(missing_ok=True)  # of an update that was interrupted
-        try:
-            os.link(path, copy)
-        except OSError:  # file systems without links
-            shutil.copyfile(path, copy)
-    except OSError as error:
-        raise UserError(f"cannot write {copy}: {error}. The detector is as it was.") from error
-
-
-def _log(run: Path, most: int) -> list[dict[str, Any]]:
-    """What the first updates did, by `Updated`."""
-    path = run / LOG
-    found = whole.read_json(path).get("updates", []) if path.exists() else []
-    return [of for of in found if of["number"] <= most]

@@ -40,9 +40,8 @@ def grow(learnt: Learnt, added: Added, state: TrainState, encoding: Encoding, ro
     """
     own, known, shape = len(learnt) + np.arange(len(added.names)), state.statistics, encoding.shape
     learnt.add(added)
-    fresh = learnt.fitted()
-    held = parallel.replicate(fresh, encoding.mesh)
-    added.distances = encoding.distances(held, added.features, own.astype(np.int32), added.features)
+    fresh = parallel.replicate(learnt.fitted(), encoding.mesh)
+    added.distances = encoding.distances(fresh, added.features, own.astype(np.int32), added.features)
     learnt.add_distances(added.distances)
     statistics = standardized(fresh, learnt.distances, placed.sides(encoding.config, shape))
     found = placed.maps(encoding.config, statistics, learnt.distances, shape)

@@ -159,7 +159,7 @@ def describe(tree: Any, digests: bool = True) -> dict[str, dict[str, Any]]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         entry: dict[str, Any] = {"shape": list(np.shape(leaf)), "dtype": str(leaf.dtype)}
         if digests:
-            entry["sha256"] = hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
+            entry["sha256"] = hashlib.sha256(np.ascontiguousarray(leaf).view(np.uint8)).hexdigest()
         entries[jax.tree_util.keystr(path)] = entry
     return entries
 

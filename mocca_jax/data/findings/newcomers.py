@@ -1,13 +1,12 @@
 """Findings about pictures that are to join those of a run: not as these, or there already."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mocca_jax.data import decoder, layout, twins
+from mocca_jax.data import decoder, layout, threads, twins
 from mocca_jax.data.findings import Finding, pictures
 from mocca_jax.data.listing import printable
 
@@ -33,10 +32,8 @@ def unlike(files: Sequence[Path], known: Sequence[Path], size: int, depth: int) 
     """
     sample = [path.absolute() for path in known[:: max(1, -(-len(known) // SAMPLE))] if path.is_file()]
     new = [path.absolute() for path in files]
-    with ThreadPoolExecutor() as pool:
-        looks = dict(
-            zip([*sample, *new], pool.map(lambda path: pictures.look(path, depth), [*sample, *new]), strict=True)
-        )
+    each = [*sample, *new]
+    looks = dict(zip(each, threads.each(lambda path: pictures.look(path, depth), each), strict=True))
     found = _Newcomers(Path("/"), sample, new, [0] * len(new), [None] * len(new))
     names = tuple(found.name(path) for path in new)
     return [
@@ -66,8 +63,7 @@ def twins_of(
     old = [place for place in _near(small[new], known_small) if known[place] and known[place].is_file()]
     paths = [*(known[place] for place in old), *(files[place] for place in new)]
     copies = np.concatenate([known_small[old], small[new]])
-    with ThreadPoolExecutor() as pool:
-        sides = list(pool.map(lambda path: _sides(path), paths))
+    sides = list(threads.each(_sides, paths))
     found: dict[int, str] = {}
     if len(paths) > 1:
         for first, second in twins.pairs(paths, copies, sides, depth):
@@ -84,7 +80,7 @@ def _near(small: np.ndarray, known: np.ndarray) -> list[int]:
 
     def coarse(copies: np.ndarray) -> np.ndarray:
         whole = copies.reshape(len(copies), cells, twins.COARSE, cells, twins.COARSE)
-        return whole.astype(np.float32).mean((2, 4)) / 255
+        return whole.mean(2, dtype=np.float32).mean(3) / 255
 
     theirs = coarse(known).reshape(len(known), -1)
     nearest = np.full((len(small), len(known)), np.inf, np.float32)
@@ -100,5 +96,7 @@ def _near(small: np.ndarray, known: np.ndarray) -> list[int]:
 def _sides(path: Path) -> tuple[int, int]:
     with decoder.opened(path) as image:
         columns, rows = image.size
+        if columns == rows:  # the tag is not asked for: it may stand behind the pixels
+            return rows, columns
         turned = image.getexif().get(twins.ORIENTATION, 1) >= 5
     return (columns, rows) if turned else (rows, columns)
