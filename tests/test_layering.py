@@ -102,7 +102,9 @@ def test_the_method_knows_no_network_data_set_or_file():
     allowed = (
         "collections",
         "concurrent",
+        "contextlib",
         "dataclasses",
+        "functools",
         "jax",
         "numpy",
         "scipy",

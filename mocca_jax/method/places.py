@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, ndimage
-from threadpoolctl import threadpool_limits
+
+from mocca_jax.method.blas import one_thread
 
 FLOOR = 0.01  # of the shared covariance's mean variance: added to it before it is inverted
 HALF, HALF_OF_FEW = 70, 100  # pictures at which a place's own covariance counts as much as the shared one
@@ -50,7 +51,7 @@ class Sums:
     def add(self, features: np.ndarray) -> None:
         """Counts pictures `[N, P, D]`."""
         self.count += len(features)
-        with threadpool_limits(1):  # threads would wait for each other longer than they work
+        with one_thread():
             for place, reference in enumerate(self.reference):  # one at a time: small enough for the cache
                 x = features[:, place] - reference
                 square = np.square(x).sum(1)
@@ -165,7 +166,7 @@ def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray
         weight[rows] = own * (1 - shrinkage) * count / max(count - 1, 1) ** 2
 
     at_once = max(1, IN_CACHE // size**2)
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # threads of a product would wait for each other
+    with one_thread(), ThreadPoolExecutor() as pool:
         list(pool.map(fit_some, range(0, places, at_once)))
     return Statistics(
         mean=mean.astype(np.float32),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from threadpoolctl import threadpool_limits
 
+from mocca_jax.method.blas import one_thread
 from mocca_jax.method.places import BESIDE, Statistics
 
 
@@ -64,7 +64,7 @@ def of_groups(white: np.ndarray, whitener: np.ndarray, sizes: Sequence[int]) -> 
         >>> of_groups(np.array([3.0, 0.0, 1.0]), np.eye(3), (1, 2)).tolist()
         [0.9, 0.1]
     """
-    with threadpool_limits(1):  # threads would wait for each other longer than they work
+    with one_thread():
         root = linalg.solve_triangular(np.asarray(whitener, np.float64), np.eye(len(white)))
         covariance, deviation = root.T @ root, white @ root
         turned = linalg.cholesky(covariance[::-1, ::-1], lower=True)

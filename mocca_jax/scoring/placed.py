@@ -17,6 +17,7 @@ from scipy import ndimage
 from mocca_jax import models
 from mocca_jax.config import setting
 from mocca_jax.method import places, resampling
+from mocca_jax.method.blas import one_thread
 from mocca_jax.models import layer_name
 
 SCORE = "statistics"  # the name of the score, and of the map
@@ -182,7 +183,8 @@ def enlarged(found: jax.Array, rows: int, columns: int) -> jax.Array:
 def drawn(found: np.ndarray, rows: int, columns: int, smoothing: float) -> np.ndarray:
     """Maps `[..., r, c]` as `enlarged`, and smoothed by a Gaussian of so many pixels, mirrored at the edges."""
     down, across = (_drawing(*sides, smoothing) for sides in zip((rows, columns), found.shape[-2:], strict=True))
-    return down @ found @ across.T
+    with one_thread():
+        return down @ found @ across.T
 
 
 @functools.lru_cache(maxsize=16)

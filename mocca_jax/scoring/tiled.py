@@ -22,6 +22,7 @@ from mocca_jax.data import Split, batching, views
 from mocca_jax.data.inputs import Inputs, mirrored
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import everywhere, places, resampling
+from mocca_jax.method.blas import one_thread
 from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import placed
 from mocca_jax.scoring.evaluate import Scores, joined
@@ -216,7 +217,9 @@ def drawn(found: np.ndarray, sides: tuple[int, int], pixels: int, smoothing: flo
     step = pixels // FINER
     up, across = (resampling.linear(FINER * length, length) for length in found.shape)
     rows, columns = (-(-int(length) // step) for length in sides)
-    return ndimage.gaussian_filter((up @ found @ across.T)[:rows, :columns], smoothing / step)
+    with one_thread():
+        whole = up @ found @ across.T
+    return ndimage.gaussian_filter(whole[:rows, :columns], smoothing / step)
 
 
 def make_maps(judge: Judge, own: TrainState, smoothing: float) -> Callable[..., Iterator[np.ndarray]]:
