@@ -43,7 +43,8 @@ class Encoding:
         colour: np.ndarray,
         grey: np.ndarray,
     ):
-        self.config, self.mesh, self._stop, self.shape = config, mesh, stop, inputs.shape
+        self.config, self._mesh, self._stop, self.shape = config, mesh, stop, inputs.shape
+        self._comparing = parallel.sharing(mesh)
         self.colour, self.grey = colour, grey
 
         shape = inputs.shape
@@ -61,12 +62,16 @@ class Encoding:
 
         self._features = shared.program(lambda: jax.jit(features), "features", model, inputs, config)
         self._distances = shared.program(lambda: jax.jit(distances), "distances", shape, config)
-        self._held = self._placed(state)
+        self._held = self._of(state)
 
     def features(self, images: np.ndarray, state: TrainState | None = None) -> Features:
         """Of any pictures `[N, H, W, 3]`; by the encoder of `state`, where it is not the run's."""
-        held = self._held if state is None else self._placed(state)
-        return joined(list(self._in_batches(partial(self._features, held), images)))
+        held = self._held if state is None else self._of(state)
+        return joined(list(self._in_batches(partial(self._features, held), images, self._mesh)))
+
+    def placed(self, statistics: Any) -> Any:
+        """Statistics by grid as `distances` takes them: on the devices that compare."""
+        return parallel.replicate(statistics, self._comparing)
 
     def distances(
         self, statistics: Any, x: Features, own: np.ndarray | None = None, base: Features | None = None
@@ -74,21 +79,22 @@ class Encoding:
         """`{part: [N, P]}` of features; `own`, `base` as for `places.distances`.
 
         Args:
-            statistics: by grid, on the devices.
+            statistics: see `placed`.
         """
-        return joined(list(self._in_batches(partial(self._distances, statistics), (x, own, base))))
+        compare = partial(self._distances, statistics)
+        return joined(list(self._in_batches(compare, (x, own, base), self._comparing)))
 
-    def _placed(self, state: TrainState) -> Any:
+    def _of(self, state: TrainState) -> Any:
         held = {"params": state.params, "batch_stats": state.batch_stats}
-        return parallel.replicate((held, self.colour, self.grey), self.mesh)
+        return parallel.replicate((held, self.colour, self.grey), self._mesh)
 
-    def _in_batches(self, call: Any, arrays: Any) -> Iterator[dict[str, np.ndarray]]:
-        """`call` of the arrays' rows, as many at a time as a batch has, on all devices."""
+    def _in_batches(self, call: Any, arrays: Any, mesh: Any) -> Iterator[dict[str, np.ndarray]]:
+        """`call` of the arrays' rows, as many at a time as a batch has, on these devices."""
         count = len(jax.tree.leaves(arrays)[0])
 
         def take(rows: slice) -> Any:
             return jax.tree.map(lambda of: of[rows], arrays)
 
-        for real, batch, _ in in_parts.on_devices(take, count, self.config.batch_size, self.mesh):
+        for real, batch, _ in in_parts.on_devices(take, count, self.config.batch_size, mesh):
             self._stop.leave_statistics()
             yield {name: values[:real] for name, values in parallel.fetch(call(batch)).items()}

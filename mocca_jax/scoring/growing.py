@@ -40,7 +40,7 @@ def grow(learnt: Learnt, added: Added, state: TrainState, encoding: Encoding, ro
     """
     own, known, shape = len(learnt) + np.arange(len(added.names)), state.statistics, encoding.shape
     learnt.add(added)
-    fresh = parallel.replicate(learnt.fitted(), encoding.mesh)
+    fresh = encoding.placed(learnt.fitted())
     added.distances = encoding.distances(fresh, added.features, own.astype(np.int32), added.features)
     learnt.add_distances(added.distances)
     statistics = standardized(fresh, learnt.distances, placed.sides(encoding.config, shape))

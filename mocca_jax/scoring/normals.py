@@ -20,7 +20,6 @@ from mocca_jax.scoring.encoding import Encoding, Features
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.scoring.learnt import Learnt
 from mocca_jax.scoring.placed import GRIDS, KINDS
-from mocca_jax.training import parallel
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.step import TrainState
 
@@ -56,7 +55,7 @@ class Normals:
         mesh: Any,
         stop: StopRequest,
     ):
-        self.config, self.mesh, self.shape = config, mesh, dataset.inputs.shape
+        self.config, self.shape = config, dataset.inputs.shape
         self.sizes = placed.sides(config, self.shape)
         self.pictures, self.count = dataset.train.pictures, len(dataset.train.pictures)
         sample = self.images(evenly(self.count, COLOURED))
@@ -76,12 +75,12 @@ class Normals:
         self._nuisance = self._lit()
         self.statistics = self._fitted(self._summed)
         if self.count >= MANY:
-            self._without.append((np.ones(self.count, bool), parallel.replicate(self.statistics, self.mesh)))
+            self._without.append((np.ones(self.count, bool), self._encoding.placed(self.statistics)))
             return
         fold = np.random.default_rng(self.config.split_seed).permutation(np.arange(self.count) % FOLDS)
         for number in range(min(FOLDS, self.count)):
             others = self._fitted(list(self._sums(fold != number)))
-            self._without.append((fold == number, parallel.replicate(others, self.mesh)))
+            self._without.append((fold == number, self._encoding.placed(others)))
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """Of these numbers, `[N, H, W, 3]` uint8."""

@@ -38,6 +38,8 @@ class Scorer:
         self.stage = stages.last(config)
         self.model = evaluate.built(config, inputs.shape)
         self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
+        if placed.is_used(config):
+            self.mesh = parallel.sharing(self.mesh)
         self._held = jax.device_get(state.replace(opt_state=()))
         program = self.model, self.stage, inputs.preprocess, config
         self._program = evaluate.make_program(*program)

@@ -135,6 +135,16 @@ def own_mesh(most: int | None = None) -> Mesh:
     return Mesh(np.array(jax.local_devices()[:most]), (AXIS,))
 
 
+def sharing(mesh: Mesh) -> Mesh:
+    """The devices for a program that reads far more than a batch: one, where they are cores of one CPU.
+
+    Its threads use all cores as well, and what they read is read once; each device would read a copy of its own.
+    """
+    devices = mesh.devices.ravel()
+    is_one_cpu = all(of.platform == "cpu" and of.process_index == devices[0].process_index for of in devices)
+    return Mesh(devices[:1], (AXIS,)) if is_one_cpu else mesh
+
+
 def own_rows(padded_size: int, mesh: Mesh) -> slice:
     """Which rows of a batch this host has to load."""
     each = padded_size // mesh.size
