@@ -141,6 +141,8 @@ def test_pictures_are_judged_listed_with_the_unusual_first_and_shown_with_region
         seen = "of => of.decode().then(() => [of.naturalWidth, of.naturalHeight])"
         assert page.locator("#good-picture").evaluate(seen) == [*image.size]
     assert why.causes[0].nearest.name in page.locator("#good-name").inner_text()
+    place = "of => [of.style.left, of.style.top, of.style.width, of.style.height]"  # the same on both pictures
+    assert page.locator("#good-box").evaluate(place) == page.locator("#boxes .box").first.evaluate(place)
 
     for key, name in (("ArrowDown", "broken.png"), ("ArrowDown", None), ("ArrowUp", "broken.png")):
         page.keyboard.press(key)

@@ -84,13 +84,13 @@ async function more(item) {
     const found = await mapped(item, about);
     if (now !== item) return;
     if (about.maps) overlaid(item, found);
-    if (found.explanation) explained(item, found.explanation);
+    if (found.explanation) explained(item, found);
   } catch (error) {
     if (now === item) at("caption").textContent = `Where it is unusual cannot be shown: ${error.message}`;
   }
 }
 
-async function explained(item, { sentences, regions }) {
+async function explained(item, { sides, explanation: { sentences, regions } }) {
   at("why").hidden = false;
   at("sentences").replaceChildren(...sentences.map(said => make("li", said)));
   at("alike").hidden = true;
@@ -101,6 +101,8 @@ async function explained(item, { sentences, regions }) {
     if (now !== item) { URL.revokeObjectURL(found); return; }
     URL.revokeObjectURL(good);
     at("good-picture").src = good = found;
+    at("good-box").hidden = !(item.answer.regions?.length && sides);
+    if (!at("good-box").hidden) outline(at("good-box"), item.answer.regions[0].box, sides);
     at("good-name").textContent = `The good picture that is most alike there: ${nearest.name ?? nearest.number}`;
     at("alike").hidden = false;
   } catch {
@@ -113,12 +115,17 @@ function overlaid(item, found) {
   spread(at("overlay"), [left / wide, top / high, width / wide, height / high]);
   at("overlay").src = `data:image/png;base64,${found.overlay_png}`;
   at("boxes").replaceChildren(...(item.answer.regions ?? []).map((region, n) => {
-    const [left, top, width, height] = region.box, box = make("div", "", { className: top / high < 0.08 ? "box low" : "box" });
-    spread(box, [left / wide, top / high, width / wide, height / high]);
+    const box = make("div");
+    outline(box, region.box, found.sides);
     box.append(make("b", String(n + 1)));
     return box;
   }));
   look();
+}
+
+function outline(element, [left, top, width, height], [wide, high]) {
+  element.className = top / high < 0.08 ? "box low" : "box";
+  spread(element, [left / wide, top / high, width / wide, height / high]);
 }
 
 function spread(element, [left, top, width, height]) {
