@@ -81,5 +81,18 @@ def test_scores_do_not_depend_on_the_number_of_devices(config):
         assert_close(eight, one)
 
 
+def test_cores_of_one_cpu_share_what_a_program_reads_and_other_devices_do_not():
+    shared = parallel.sharing(mesh_of(8))
+    assert list(shared.devices.flat) == jax.devices()[:1] and shared.axis_names == (parallel.AXIS,)
+
+    class Gpu:
+        platform, process_index = "gpu", 0
+
+    class Mesh:
+        devices = np.array([Gpu(), Gpu()])
+
+    assert parallel.sharing(Mesh) is Mesh
+
+
 def test_the_published_job_divides_over_any_number_of_devices():
     assert [parallel.padded(cifar10.get_config().batch_size, mesh_of(n)) for n in (1, 3, 7, 8)] == [256, 258, 259, 256]

@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mocca_jax.method import places, resampling
+from mocca_jax.method.blas import one_thread
 
 GRID = (3, 4)
 PLACES, SIZE = 12, 5
@@ -141,3 +143,13 @@ def test_a_small_distance_is_no_rounding_of_large_features(x):
 def test_distances_that_never_vary_are_told_in_deviations_all_the_same():
     usual = places.usual(np.zeros((6, PLACES), np.float32), GRID)
     assert (usual.mean == 0).all() and usual.deviation == pytest.approx(places.LEAST_DEVIATION)
+
+
+def test_products_have_one_thread_while_they_should():
+    def threads():
+        return {of["num_threads"] for of in threadpool_info() if of["user_api"] == "blas"}
+
+    with threadpool_limits(2):
+        with one_thread():
+            assert threads() == {1}
+        assert threads() == {2}
