@@ -6,6 +6,7 @@ A benchmark is a module with `main()`, which calls `compare`, and `work(task)`, 
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from importlib import metadata
 from mocca_jax.console import pages
 
 STEPS = 3
-PACKAGES = ("jax", "jaxlib", "flax", "torch")
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "timm", "anomalib")
 
 
 def circumstances(**more: object) -> str:
@@ -38,14 +39,12 @@ def compare(module: str, task: str, variants: Sequence[str], rounds: int, units:
         rounds: turns of each variant.
         units: images of a step, or clips.
     """
-    workers = {name: _start(module, f"{task}/{name}") for name in variants}
+    workers = {name: _ready(module, f"{task}/{name}") for name in variants}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     try:
         for _ in range(rounds):
             for name, worker in workers.items():
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                seconds[name].append(float(worker.stdout.readline()))
+                seconds[name].append(float(ask(worker, "go")))
     finally:
         for worker in workers.values():
             worker.stdin.close()  # it ends by itself
@@ -74,15 +73,29 @@ def timed(call: Callable[[], object], repeats: int) -> list[float]:
     return times
 
 
-def _start(module: str, worker: str) -> subprocess.Popen:
-    """A worker that has compiled and run once; its line says how long that took.
-
-    It has large pages of memory where its name says so, or "ours": our commands give themselves some.
-    """
+def start(module: str, worker: str) -> subprocess.Popen:
+    """A worker. It has large pages of memory where its name says so, or "ours": our commands give themselves some."""
     command = [sys.executable, "-m", module, f"--worker={worker}"]
     large = "large pages" in worker or "ours" in worker
     environment = os.environ | (pages.environment() if large else {})
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def ask(worker: subprocess.Popen, what: str) -> str:
+    """A worker's answer, one line."""
+    worker.stdin.write(f"{what}\n")
+    worker.stdin.flush()
+    return worker.stdout.readline()
+
+
+def peak_memory() -> int:
+    """The most bytes that this process ever held."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _ready(module: str, worker: str) -> subprocess.Popen:
+    """A worker that has compiled and run once; its line says how long that took."""
+    process = start(module, worker)
     print(f"{worker}: ready after {float(process.stdout.readline()):.1f} s (imports, compilation, one step)")
     return process
 
