@@ -8,13 +8,15 @@ cannot be compared. Pictures lie decoded in memory, uint8 `[256, 256, 3]`, for a
 within the time. All have the machine's cores, and a process each.
 
 - `ours`: all of `Detector.fit`, with threshold, choice on made-up defects and what a run writes; `Detector.score`.
-- `ours, statistics and maps`: what theirs do: features and statistics, and `Detector.anomaly_map`.
-- `PaDiM`: 100 features drawn of three layers, the share of its ResNet-18.
-- `PatchCore 1 %`: a coreset of so many patches. A fit with its default, 10 %, takes ten times as long; that one's
-  patches are drawn at random, which changes nothing in how long scoring takes.
+- `ours, statistics and maps`: what theirs do: features and statistics alone, and `Detector.anomaly_map`. Its memory is
+  that of a whole fit all the same, which made the maps' detector.
+- `PaDiM`: 100 features drawn of three layers, as many as of its ResNet-18.
+- `PatchCore 1 %`: a coreset of so many patches. That of its default, 10 %, has ten times as many, found one by
+  one. Here they are drawn at random, which does not change how long scoring takes.
 
 The first fit compiles ours; then fits are repeated, but for those that took over half a minute. Of the 32 pictures that
-are scored, half are good ones. "large pages" and channels-last are what makes PyTorch fastest; see docs/speed.md.
+are scored, half are good ones. `kept` is the file that scoring needs: `Detector.save`, or the module's state. "large
+pages" and channels-last are what makes PyTorch fastest; see docs/speed.md.
 """
 
 import argparse
