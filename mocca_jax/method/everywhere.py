@@ -30,11 +30,14 @@ def distances(found: places.Statistics, x: jax.Array) -> dict[str, jax.Array]:
     return {"place": jnp.sqrt(jnp.square(white).sum(-1)), "near": jnp.sqrt(near)}
 
 
-def usual(unseen: np.ndarray) -> places.Usual:
-    """What a distance usually is, of values `[...]` from unseen normal pictures, all places alike."""
-    unseen = unseen.astype(np.float64)
-    least = max(places.LEAST_DEVIATION, np.finfo(np.float32).eps * abs(unseen.mean()))
-    return places.Usual(
-        np.array([unseen.mean()], np.float32),
-        np.array([max(unseen.std(), least)], np.float32),
-    )
+def usual(count: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> places.Usual:
+    """What a distance usually is on unseen normal pictures, all places alike.
+
+    Args:
+        count, mean, variance: `[N]`, of the places of each picture.
+    """
+    share = count / count.sum()
+    whole = float(share @ mean)
+    spread = np.sqrt(share @ (variance + np.square(mean - whole)))
+    least = max(places.LEAST_DEVIATION, np.finfo(np.float32).eps * abs(whole))
+    return places.Usual(np.array([whole], np.float32), np.array([max(spread, least)], np.float32))

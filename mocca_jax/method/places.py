@@ -118,7 +118,7 @@ class Statistics:
     distance; `shared [D, D]` whitens by the covariance of all places; `bank [P, D, M]`: features of M normal pictures
     less their place's mean, whitened, `squares [P, M]` their squared lengths, `pictures [M]` their numbers; `count` of
     normal pictures; `weight [P]`: what one picture adds to the covariance of its place, as a factor of its outer
-    product.
+    product; `at [M, 2]`: where all places are one, left and top of what the bank holds in its picture, pixels.
     """
 
     mean: jax.Array
@@ -131,6 +131,7 @@ class Statistics:
     weight: jax.Array
     place: Usual | None = None
     near: Usual | None = None
+    at: jax.Array | None = None
 
 
 def fit(sums: Sums, nuisance: np.ndarray, bank: np.ndarray, pictures: np.ndarray) -> Statistics:

@@ -43,20 +43,15 @@ def queue_folder(run: Path, kind: str) -> Path:
 def save_learnt(path: Path, learnt: Learnt) -> None:
     """Raises UserError where it cannot be written."""
     grids = {
-        grid: {name: getattr(sums, name) for name in PLAIN}
-        | {
-            "second": triangles.packed(sums.second),
-            "nuisance": triangles.packed(learnt.nuisance[grid]),
-            "bank": learnt.bank[grid],
-        }
+        grid: tree_of_sums(sums) | {"nuisance": triangles.packed(learnt.nuisance[grid]), "bank": learnt.bank[grid]}
         for grid, sums in learnt.sums.items()
     }
-    _write(path, _told(learnt) | {"grids": grids, "banked": learnt.banked, "distances": learnt.distances})
+    write(path, _told(learnt) | {"grids": grids, "banked": learnt.banked, "distances": learnt.distances})
 
 
 def save_added(path: Path, added: Added) -> None:
     """Raises UserError where it cannot be written."""
-    _write(path, _told(added) | {"features": added.features, "distances": added.distances})
+    write(path, _told(added) | {"features": added.features, "distances": added.distances})
 
 
 def load(run: Path, content: bundle.Content) -> Learnt:
@@ -66,61 +61,93 @@ def load(run: Path, content: bundle.Content) -> Learnt:
         UserError: its files are not there, damaged, or of another detector.
     """
     path = sums_file(run, content.base)
-    if not path.is_file():
-        raise UserError(
-            f"{run} holds no {path.name}: the run is of an older version, or the file was removed. --exact fits anew "
-            "from the run's folder of pictures."
-        )
+    check_there(path)
     try:
-        tree = _read(path)
-        grids = tree.get("grids", {})
-        learnt = Learnt(
-            **_held(tree),
-            sums={grid: _sums(of) for grid, of in grids.items()},
-            nuisance={
-                grid: triangles.unpacked(of["nuisance"], of["first"].shape[1], mirrored=True)
-                for grid, of in grids.items()
-            },
-            bank={grid: of["bank"] for grid, of in grids.items()},
-            banked=tree["banked"],
-            distances=tree.get("distances", {}),
-        )
+        learnt = _learnt(read(path))
         for number in range(content.base + 1, content.updates + 1):
             path = added_file(run, number)
-            of = _read(path)
+            of = read(path)
             learnt.add(Added(**_held(of), features=of["features"], distances=of["distances"]))
     except Exception as error:  # zip and numpy each have their own exceptions for damaged files
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Take it from a copy, or fit anew with --exact."
-        ) from error
-    counts = {int(of.count) for of in content.state.statistics.grids.values()}
-    if counts != {len(learnt)}:
-        raise UserError(
-            f"{path.name} and {bundle.FILE} in {run} do not belong together: {len(learnt)} pictures and "
-            f"{max(counts)}. Take both from one copy, or fit anew with --exact."
-        )
+        raise damaged(path, error) from error
+    check_count(path, len(learnt), max(int(of.count) for of in content.state.statistics.grids.values()))
     return learnt
 
 
+def check_there(path: Path) -> None:
+    """Raises UserError where a file of sums is not there."""
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent} holds no {path.name}: the run is of an older version, or the file was removed. --exact "
+            "fits anew from the run's folder of pictures."
+        )
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """What is said of a file that cannot be read."""
+    return UserError(
+        f"{path} cannot be read ({type(error).__name__}: {error}). Take it from a copy, or fit anew with --exact."
+    )
+
+
+def check_count(path: Path, found: int, wanted: int) -> None:
+    """Raises UserError where a file is not of as many pictures as the detector beside it."""
+    if found != wanted:
+        raise UserError(
+            f"{path.name} and {bundle.FILE} in {path.parent} do not belong together: {found} pictures and {wanted}. "
+            "Take both from one copy, or fit anew with --exact."
+        )
+
+
+def _learnt(tree: dict[str, Any]) -> Learnt:
+    grids = tree.get("grids", {})
+    return Learnt(
+        **_held(tree),
+        sums={grid: sums_of_tree(of) for grid, of in grids.items()},
+        nuisance={
+            grid: triangles.unpacked(of["nuisance"], of["first"].shape[1], mirrored=True) for grid, of in grids.items()
+        },
+        bank={grid: of["bank"] for grid, of in grids.items()},
+        banked=tree["banked"],
+        distances=tree.get("distances", {}),
+    )
+
+
+def tree_of_names(names: list[str]) -> np.ndarray:
+    """As bytes."""
+    return np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def names_of_tree(held: np.ndarray) -> list[str]:
+    """The other way."""
+    return held.tobytes().decode("utf-8", "surrogateescape").split("\0")
+
+
 def _told(of: Learnt | Added) -> dict[str, Any]:
-    names = np.frombuffer("\0".join(of.names).encode("utf-8", "surrogateescape"), np.uint8)
-    return {"names": names, "keys": of.keys, "small": of.small, "pictures": of.pictures}
+    return {"names": tree_of_names(of.names), "keys": of.keys, "small": of.small, "pictures": of.pictures}
 
 
 def _held(tree: dict[str, Any]) -> dict[str, Any]:
-    names = tree["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
-    return {"names": names, **{name: tree[name] for name in ("keys", "small", "pictures")}}
+    return {"names": names_of_tree(tree["names"]), **{name: tree[name] for name in ("keys", "small", "pictures")}}
 
 
-def _write(path: Path, tree: dict[str, Any]) -> None:
+def write(path: Path, tree: dict[str, Any]) -> None:
+    """A file of nested arrays; raises UserError where it cannot be written."""
     whole.write_whole(path, lambda file: np.savez(file, **flax.traverse_util.flatten_dict(tree, sep="/")))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """What `write` wrote."""
     return flax.traverse_util.unflatten_dict(archives.arrays(path), sep="/")
 
 
-def _sums(tree: dict[str, np.ndarray]) -> places.Sums:
+def tree_of_sums(sums: places.Sums) -> dict[str, Any]:
+    """Arrays by name."""
+    return {name: getattr(sums, name) for name in PLAIN} | {"second": triangles.packed(sums.second)}
+
+
+def sums_of_tree(tree: dict[str, np.ndarray]) -> places.Sums:
+    """The other way."""
     sums = places.Sums(tree["reference"])
     for name in PLAIN:
         setattr(sums, name, tree[name])

@@ -16,7 +16,7 @@ from mocca_jax import config as configs
 from mocca_jax.data import Dataset, Split, flow
 from mocca_jax.files import whole
 from mocca_jax.method.threshold import Calibration
-from mocca_jax.outputs import bundle, decision, examples, outcome, results, stored
+from mocca_jax.outputs import bundle, decision, examples, outcome, results, stored, stored_tiles
 from mocca_jax.pipeline import moments, reasons
 from mocca_jax.report import overlays
 from mocca_jax.report import page as report
@@ -69,13 +69,14 @@ def finish(run: Ended) -> dict[str, Any]:
     bundle.save(run.workdir / bundle.FILE, content)
     if isinstance(run.fitted, fitting.Fitted) and run.fitted.learnt:
         path = stored.sums_file(run.workdir, 0)
-        parts.make(path.name, partial(stored.save_learnt, path, run.fitted.learnt), None)
+        save = stored_tiles.save if tiled.is_used(config) else stored.save_learnt
+        parts.make(path.name, partial(save, path, run.fitted.learnt), None)
     decisive = scores["test"].combined if "test" in scores else None
     if by == decision.MAP:
         decisive = localized.largest.get("test")
     if localized.result:
         parts.make("overlays", partial(_draw, run, localized, decisive, by), None)
-        if isinstance(run.fitted, fitting.Fitted) and decisive is not None and not tiled.is_used(config):
+        if isinstance(run.fitted, fitting.Fitted) and decisive is not None:
             of_test = (dataset, content, localized, scores["test"], decisive)
             parts.make("explanations", partial(reasons.write, run.workdir, *of_test), None)
         seconds["maps"] = time.monotonic() - began - seconds["evaluation"]
@@ -244,9 +245,6 @@ def _content(
 ) -> bundle.Content:
     """What decides by the score."""
     fitted = run.dataset.train.pictures or run.dataset.train
-    known = causes.Known()
-    if not tiled.is_used(run.config):
-        known = causes.Known.of_run(unseen, run.trained.state, run.dataset)
     return bundle.Content(
         run.config,
         run.dataset.inputs,
@@ -258,7 +256,7 @@ def _content(
         samples=None if tiled.is_used(run.config) else fitted.images[np.arange(min(SAMPLES, len(fitted)))],
         rounding=dict(tied),
         data=run.dataset.fingerprint,
-        known=known,
+        known=causes.Known.of_run(unseen, run.trained.state, run.dataset),
     )
 
 

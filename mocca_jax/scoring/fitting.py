@@ -21,6 +21,7 @@ from mocca_jax.models import AutoEncoder
 from mocca_jax.scoring import evaluate, maps, placed, rounding
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.scoring.learnt import Learnt
+from mocca_jax.scoring.learnt_tiles import Tiles
 from mocca_jax.scoring.normals import MANY, PIECE, Normals
 from mocca_jax.scoring.placed import PARTS, SCORE
 from mocca_jax.training.interrupts import StopRequest
@@ -56,7 +57,7 @@ class Fitted:
     """What fitting gives.
 
     `state` with statistics; of each normal picture left out of them its scores and its map, `maps [N, rows, columns]`,
-    or a list where they differ in size;
+    or a list where they differ in size, of tiles of some pictures;
     `made`: what is known of made-up defects, or None where that failed; `chosen`: the candidate; `weights`: where the
     encoder's come from; `rounding`: of the score, and of the largest value of a map; `learnt`: what it takes to
     add pictures later, or None where that failed; `drawn`: what `pixel_maps` gives, where it is known.
@@ -70,7 +71,7 @@ class Fitted:
     weights: dict[str, Any]
     rounding: dict[str, float]
     scale: evaluate.Scale = field(default_factory=dict)
-    learnt: Learnt | None = None
+    learnt: Learnt | Tiles | None = None
     drawn: dict[str, list[np.ndarray]] | None = None
 
     def scores(self) -> dict[str, Scores]:
@@ -81,7 +82,7 @@ class Fitted:
     def with_splits(self, dataset: Dataset) -> Dataset:
         """The data set with the normal pictures, left out, as `heldout`, and with `changed` and `defects`."""
         made, train = self.made, dataset.train
-        normal = np.zeros(len(self.maps), np.int32)
+        normal = np.zeros(len(self.left_out.combined), np.int32)
         left_out = Split(train.pictures.images, normal, train.samples, pictures=train.pictures)
         if made is None:
             return replace(dataset, heldout=left_out)

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from mocca_jax import console
-from mocca_jax.data import Dataset, defects
+from mocca_jax.data import Dataset, defects, twins
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.data.spread import evenly
-from mocca_jax.method import everywhere, places
+from mocca_jax.method import places
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import fitting, maps, placed, rounding, tiled
+from mocca_jax.scoring import fitting, learnt_tiles, maps, placed, rounding, tiled
 from mocca_jax.scoring.evaluate import joined
 from mocca_jax.scoring.fitting import Fitted, Made
+from mocca_jax.scoring.learnt import key, smalls_of
+from mocca_jax.scoring.learnt_tiles import Away, Tiles
 from mocca_jax.scoring.normals import COLOURED, FOLDS, GREY, LAMPS, LIT
-from mocca_jax.scoring.placed import GRIDS, KINDS, Placed
+from mocca_jax.scoring.placed import Placed
 from mocca_jax.training.interrupts import StopRequest
 from mocca_jax.training.parts import STRICT, Parts
 from mocca_jax.training.step import TrainState
@@ -73,19 +75,18 @@ def fit(
     colour, grey = _colours(pictures)
     state = state.replace(statistics=Placed({}, colour, grey, fitting.weights_of(placed.FIRST)))
     windows = _windows(judge, pictures, fitting.MADE_ON, config.split_seed)
-    sums, banks = _summed(judge, state, pictures, fold, config.split_seed)
-    nuisance = _lit(judge, state, windows[evenly(len(windows.of), LIT)])
-    grids = _fitted(sums, banks, nuisance, np.ones(count, bool), fold)
+    learnt = _summed(judge, state, pictures, list(dataset.train.samples)[:count], fold, config.split_seed)
+    learnt.nuisance = _lit(judge, state, windows[evenly(len(windows.of), LIT)])
     without = {
-        number: judge.held(_knowing(state, _fitted(sums, banks, nuisance, fold != number, fold)))
-        for number in np.unique(fold).tolist()
+        number: judge.held(_knowing(state, learnt.fitted(without=number))) for number in np.unique(fold).tolist()
     }
-    away = [
-        judge.away(without[fold[number]], picture)
-        for number, picture in enumerate(console.steps(tiled.each(pictures), "left-out images", count, "images"))
-    ]
-    grids = {grid: found.replace(**{kind: _usual(away, grid, kind) for kind in KINDS}) for grid, found in grids.items()}
-    found = [tiled.maps(grids, of_picture) for of_picture in away]
+    wanted, shown = _shown(judge, pictures.sizes), {}
+    for number, picture in enumerate(console.steps(tiled.each(pictures), "left-out images", count, "images")):
+        away = judge.away(without[fold[number]], picture)
+        learnt.away.append(Away.of(away, picture.shape[:2], judge.layout(picture).pixels))
+        if number in wanted:
+            shown[number] = away
+    grids = learnt.standardized(learnt.fitted())
 
     def unseen(some: Windows, states: dict[int, TrainState]) -> dict[str, np.ndarray]:
         return tiled.maps(grids, _unseen(judge, states, fold, some))
@@ -93,8 +94,8 @@ def fit(
     made = parts.make("made-up defects", lambda: _made(windows, unseen, without, config), None, together=True)
     chosen = made.chosen if made else placed.FIRST
     known = Placed(grids, colour, grey, fitting.weights_of(chosen))
-    left_out = tiled.scores(tiled.largest(of_picture, known.weights) for of_picture in found)
-    whole = [tiled.combined(of_picture, known.weights) for of_picture in found]
+    left_out = learnt_tiles.scores(learnt.away, known)
+    whole = {number: tiled.combined(tiled.maps(grids, away), known.weights) for number, away in shown.items()}
     drawn = _drawn(judge, whole, pictures.sizes) | _drawn_of_made(judge, made)
     size = float(np.abs(left_out.combined).max())
     least = dict.fromkeys(("score", "map"), rounding.LEAST * size)
@@ -113,15 +114,14 @@ def fit(
 
     found_rounding = parts.make("rounding", tied, least, together=True)
     state = state.replace(statistics=known)
-    return Fitted(state, left_out, whole, made, chosen, weights, found_rounding, drawn=drawn)
+    maps_of = list(whole.values())
+    return Fitted(state, left_out, maps_of, made, chosen, weights, found_rounding, learnt=learnt, drawn=drawn)
 
 
 def _colours(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
     """The mean colour of the normal pictures, and 1 where all are grey."""
-    rows = evenly(len(pictures), COLOURED)
-    some = Pictures([pictures.images[row] for row in rows], pictures.sizes[rows])
     means, apart = [], 0
-    for picture in tiled.each(some):
+    for picture in tiled.each(pictures, evenly(len(pictures), COLOURED)):
         means.append(tiled.LEVEL / tiled.gain_of(picture))
         apart = max(apart, int(np.ptp(picture[::EVERY, ::EVERY].astype(np.int16), axis=-1).max()))
     colour, grey = np.mean(means, 0), np.float32(apart <= GREY)
@@ -144,47 +144,17 @@ def _windows(judge: tiled.Judge, pictures: Pictures, count: int, seed: int) -> W
 
 
 def _summed(
-    judge: tiled.Judge, state: TrainState, pictures: Pictures, fold: np.ndarray, seed: int
-) -> tuple[dict[str, dict[int, places.Sums]], dict[str, list[np.ndarray]]]:
-    """By grid: sums over all cells of the pictures of each fold, and of each picture some features for the bank."""
+    judge: tiled.Judge, state: TrainState, pictures: Pictures, names: list[str], fold: np.ndarray, seed: int
+) -> Tiles:
+    """The sums over all cells of the pictures of each fold, and their banks."""
     held, count = judge.held(state), len(pictures)
-    sums: dict[str, dict[int, places.Sums]] = {grid: {} for grid in GRIDS}
-    banks: dict[str, list[np.ndarray]] = {grid: [] for grid in GRIDS}
-    wanted = -(-2 * everywhere.BANK // count)  # of each picture: half of the pictures still fill the bank
-    reference: dict[str, np.ndarray] = {}
+    keys, small = np.zeros((count, 32), np.uint8), np.zeros((count, twins.SIDE, twins.SIDE), np.float16)
+    learnt = Tiles(names, keys, small, fold)
     for number, picture in enumerate(console.steps(tiled.each(pictures), "statistics of good images", count, "images")):
-        rng, tiles = np.random.default_rng([seed, number]), len(judge.layout(picture).corners)
-        each = -(-wanted // tiles)
-        kept: dict[str, list[np.ndarray]] = {grid: [] for grid in GRIDS}
-        for found in judge.features(held, judge.cut(picture)):
-            for grid, x in found.items():
-                cells = x.reshape(-1, 1, x.shape[-1])
-                about = reference.setdefault(grid, cells.mean(0))
-                sums[grid].setdefault(int(fold[number]), places.Sums(about)).add(cells)
-                kept[grid] += [of_tile[rng.choice(len(of_tile), min(each, len(of_tile)), False)] for of_tile in x]
-        for grid, some in kept.items():
-            whole = np.concatenate(some)
-            banks[grid].append(whole[rng.permutation(len(whole))[:wanted]])
-    return sums, banks
-
-
-def _fitted(
-    sums: dict[str, dict[int, places.Sums]],
-    banks: dict[str, list[np.ndarray]],
-    nuisance: dict[str, np.ndarray],
-    used: np.ndarray,
-    fold: np.ndarray,
-) -> Grids:
-    """The statistics of the pictures `used [N]`, whole folds of them."""
-    found = {}
-    for grid, of_fold in sums.items():
-        first, *others = (of_fold[number] for number in np.unique(fold[used]).tolist())
-        for other in others:
-            first = first + other
-        bank = np.concatenate([of for of, wanted in zip(banks[grid], used, strict=True) if wanted])
-        bank = bank[evenly(len(bank), everywhere.BANK)][:, None]
-        found[grid] = places.fit(first, nuisance[grid], bank, np.arange(len(bank)))
-    return found
+        keys[number], small[number] = key(picture), smalls_of([picture])[0]
+        found = judge.features(held, judge.cut(picture))
+        learnt.take(number, judge.layout(picture), judge.sizes, seed, found)
+    return learnt
 
 
 def _lit(judge: tiled.Judge, state: TrainState, windows: Windows) -> dict[str, np.ndarray]:
@@ -205,10 +175,6 @@ def _lit(judge: tiled.Judge, state: TrainState, windows: Windows) -> dict[str, n
 
 def _knowing(state: TrainState, grids: Grids) -> TrainState:
     return state.replace(statistics=state.statistics.replace(grids=grids))
-
-
-def _usual(away: list[tiled.Grids], grid: str, kind: str) -> places.Usual:
-    return everywhere.usual(np.concatenate([of_picture[f"{grid}_{kind}"].ravel() for of_picture in away]))
 
 
 def _unseen(
@@ -238,12 +204,16 @@ def _made(windows: Windows, unseen: Any, without: dict[int, TrainState], config:
     return fitting.made_of(found, changed, damaged, masks, kinds, placed.FIRST)  # of many places, be pictures few
 
 
-def _drawn(judge: tiled.Judge, whole: list[np.ndarray], sizes: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """Maps of some normal pictures to look at."""
+def _shown(judge: tiled.Judge, sizes: np.ndarray) -> list[int]:
+    """Which normal pictures' maps are kept to look at."""
+    cells = max(int(np.prod(tiled.layout(judge.config, of).cells)) for of in sizes)
+    return evenly(len(sizes), max(1, min(fitting.SHOWN, SHOWN // (tiled.FINER**2 * cells)))).tolist()
+
+
+def _drawn(judge: tiled.Judge, whole: dict[int, np.ndarray], sizes: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Maps of normal pictures, by their numbers, to look at."""
     pixels = judge.side // judge.sizes["fine"][0]
-    each = tiled.FINER**2 * max(of.size for of in whole)
-    some = evenly(len(whole), max(1, min(fitting.SHOWN, SHOWN // each)))
-    return {"heldout": [tiled.drawn(whole[n], tuple(sizes[n]), pixels, maps.SMOOTHING) for n in some.tolist()]}
+    return {"heldout": [tiled.drawn(of, tuple(sizes[n]), pixels, maps.SMOOTHING) for n, of in whole.items()]}
 
 
 def _drawn_of_made(judge: tiled.Judge, made: Made | None) -> dict[str, list[np.ndarray]]:

@@ -6,7 +6,7 @@ whose largest value is the score. Only a batch of tiles is ever computed at once
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,16 +109,21 @@ class Judge:
             _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
             return placed.joined(config, features_of(sown), inputs.shape)
 
-        def distances(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
+        def distances(held: TrainState, x_of: dict[str, jax.Array]) -> dict[str, jax.Array]:
             found = {}
-            for grid, x in features(held, raw).items():
+            for grid, x in x_of.items():
                 of_grid = everywhere.distances(held.statistics.grids[grid], x.reshape(-1, x.shape[-1]))
                 for kind, values in of_grid.items():
                     values = values.reshape(x.shape[0], -1)
                     found[f"{grid}_{kind}"] = placed.on_fine_grid(values, self.sizes[grid], self.sizes["fine"])
             return found
 
-        self._features, self._distances = jax.jit(features), jax.jit(distances)
+        def measured(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
+            x = features(held, raw)
+            return x | distances(held, x)
+
+        self._features, self._measured = jax.jit(features), jax.jit(measured)
+        self._distances = jax.jit(lambda held, raw: distances(held, features(held, raw)))
 
     def held(self, state: TrainState) -> TrainState:
         """The state on the devices: what the other functions take."""
@@ -138,8 +143,23 @@ class Judge:
 
     def away(self, held: TrainState, picture: np.ndarray) -> Grids:
         """The blended distances of a picture `[rows, columns, C]` uint8."""
+        return self._blended(picture, self.distances(held, self.cut(picture)))
+
+    def measured(self, held: TrainState, picture: np.ndarray, take: Callable[[Iterator[Any]], None]) -> Grids:
+        """As `away`; what `features` gives of the picture's tiles goes to `take`, batch by batch."""
+        parts: list[dict[str, np.ndarray]] = []
+
+        def found() -> Iterator[dict[str, np.ndarray]]:
+            for batch in self.cut(picture):
+                values = self._run(self._measured, held, batch)
+                parts.append({part: values[part] for part in placed.PARTS})
+                yield {grid: values[grid] for grid in placed.GRIDS}
+
+        take(found())
+        return self._blended(picture, joined(parts))
+
+    def _blended(self, picture: np.ndarray, found: dict[str, np.ndarray]) -> Grids:
         where = self.layout(picture)
-        found = self.distances(held, self.cut(picture))
         overlap = setting(self.config, "overlap") // where.pixels
         return {part: blended(where, values, overlap) for part, values in found.items()}
 
@@ -152,10 +172,10 @@ class Judge:
         self._last = (held, picture.shape, digest, found)
         return found
 
-    def cut(self, picture: np.ndarray) -> Iterator[np.ndarray]:
-        """The tiles of a picture, see `batches`; what sticks out is the picture's mirror image."""
+    def cut(self, picture: np.ndarray, which: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+        """The tiles of a picture, or some, see `batches`; what sticks out is the picture's mirror image."""
         where, gain = self.layout(picture), gain_of(picture)
-        corners = where.corners * where.pixels
+        corners = where.corners[slice(None) if which is None else list(which)] * where.pixels
         pieces = (picture[top : top + self.side, left : left + self.side] for top, left in corners)
         return self.batches(mirrored(piece, (self.side, self.side)) * gain for piece in pieces)
 
@@ -266,7 +286,8 @@ def at_full_size(found: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     return np.asarray(large)[: sides[0], : sides[1]]
 
 
-def each(pictures: Pictures) -> Iterator[np.ndarray]:
-    """One picture at a time, without what is not real."""
-    for number, (rows, columns) in enumerate(pictures.sizes):
-        yield np.asarray(pictures.images[number])[:rows, :columns]
+def each(pictures: Pictures, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """One picture at a time, without what is not real; all, or those of these numbers."""
+    for number in range(len(pictures)) if rows is None else rows.tolist():
+        high, wide = pictures.sizes[number]
+        yield np.asarray(pictures.images[number])[:high, :wide]
