@@ -20,6 +20,7 @@ from mocca_jax import pipeline  # noqa: E402
 from mocca_jax.console import pages  # noqa: E402
 from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
+from tests import woven as woven_textures  # noqa: E402
 
 # Tests compile much and compute little: code is made quickly, here and in the processes they start. XLA ends a process
 # whose flags it does not know, so another process tries them first.
@@ -82,6 +83,19 @@ def untrained(washers, tmp_path_factory) -> Path:
     """A finished run of statistics, on `washers`."""
     folder = shared(tmp_path_factory) / "untrained"
     return runs.once(folder, lambda draft: pipeline.run(runs.untrained(washers), draft))
+
+
+@pytest.fixture(scope="session")
+def woven(tmp_path_factory) -> Path:
+    """A folder of good textures with a small test set, see `woven.textures`."""
+    return runs.once(shared(tmp_path_factory) / "woven", woven_textures.textures)
+
+
+@pytest.fixture(scope="session")
+def in_tiles(woven, tmp_path_factory) -> Path:
+    """A finished run in tiles, on `woven`."""
+    folder = shared(tmp_path_factory) / "in_tiles"
+    return runs.once(folder, lambda draft: pipeline.run(woven_textures.config_of(woven), draft))
 
 
 @pytest.fixture(scope="session")

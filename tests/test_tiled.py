@@ -22,86 +22,34 @@ from mocca_jax.method import everywhere, places
 from mocca_jax.outputs import results
 from mocca_jax.scoring import maps, regions, tiled
 from mocca_jax.training import parallel
-from tests.conftest import shared
-from tests.runs import once, rows_of
-
-SIDES = (160, 224)
-
-
-def texture(seed, sides=SIDES):
-    """A woven ground, anywhere in its period."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: sides[0], : sides[1]]
-    grey = 120 + 40 * np.sin((x + rng.uniform(0, 9)) / 3) + 40 * np.sin((y + rng.uniform(0, 9)) / 3)
-    grey = grey + rng.normal(0, 4, sides)
-    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
-
-
-def spotted(seed, top, left, side=5):
-    """A texture with a bright square, and the mask of that."""
-    picture, mask = texture(seed), np.zeros(SIDES, bool)
-    mask[top : top + side, left : left + side] = True
-    picture[mask] = 250
-    return picture, mask
-
-
-def config_of(folder, **changes):
-    """Tiles of 64 pixels by the network's first blocks, which compile in a moment."""
-    config = folder_config.get_config("tiled")
-    config.update(data_dir=str(folder), tile=64, overlap=16, layers=(2, 4), fine_layers=(2,), overlays=2, **changes)
-    return config
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def textures(folder):
-    """Good pictures of several sizes, all larger than a tile, and a test set with small spots."""
-    for number in range(8):
-        save(folder / f"train/good/{number}.png", texture(number, (160 + 4 * (number % 3), 224 - 3 * (number % 2))))
-    for number in range(3):
-        save(folder / f"test/good/{number}.png", texture(100 + number))
-        picture, mask = spotted(200 + number, 30 + 40 * number, 150 - 50 * number)
-        save(folder / f"test/spot/{number}.png", picture)
-        save(folder / f"ground_truth/spot/{number}_mask.png", mask.astype(np.uint8) * 255)
+from tests.runs import rows_of
+from tests.woven import SIDES, config_of, save, spotted, texture, textures
 
 
 @pytest.fixture(scope="module")
-def woven(tmp_path_factory):
-    return once(shared(tmp_path_factory) / "woven", textures)
+def detector(in_tiles):
+    return Detector.load(in_tiles)
 
 
-@pytest.fixture(scope="module")
-def run(woven, tmp_path_factory):
-    return once(shared(tmp_path_factory) / "tiled", lambda draft: pipeline.run(config_of(woven), draft))
-
-
-@pytest.fixture(scope="module")
-def detector(run):
-    return Detector.load(run)
-
-
-def test_a_spot_of_a_thousandth_of_the_picture_is_found_and_located(run):
-    result = whole.read_json(run / results.RESULT)
+def test_a_spot_of_a_thousandth_of_the_picture_is_found_and_located(in_tiles):
+    result = whole.read_json(in_tiles / results.RESULT)
     assert result["failed"] == {} and result["samples"] == {"train": 8, "heldout": 8, "normal": 3, "anomalous": 3}
     assert result["decision"]["auc"] == 1.0
     assert result["maps"]["test"]["pixel_auroc"] > 0.99 and result["maps"]["test"]["images"] == 6
-    assert set(result["statistics"]["candidates"]) and (run / "report.html").exists()
-    drawn = np.load(next((run / "maps/test/spot").glob("*.npy")))
+    assert set(result["statistics"]["candidates"]) and (in_tiles / "report.html").exists()
+    drawn = np.load(next((in_tiles / "maps/test/spot").glob("*.npy")))
     assert drawn.shape == (SIDES[0] // 4, SIDES[1] // 4)
 
 
-def test_next_day_pictures_that_are_tiles_say_nothing_of_whole_pictures(run):
-    result = whole.read_json(run / results.RESULT)
+def test_next_day_pictures_that_are_tiles_say_nothing_of_whole_pictures(in_tiles):
+    result = whole.read_json(in_tiles / results.RESULT)
     assert "changed_flagged" not in result["threshold"]
     assert "changed_flagged" not in result["maps"]["candidates"]["statistics"]
 
 
-def test_pictures_are_scored_one_by_one_as_together_and_as_the_run_did(run, detector, woven):
+def test_pictures_are_scored_one_by_one_as_together_and_as_the_run_did(in_tiles, detector, woven):
     files = sorted(woven.glob("test/*/*.png"))
-    rows = {row["sample"]: float(row["score"]) for row in rows_of(run / "scores.csv")}
+    rows = {row["sample"]: float(row["score"]) for row in rows_of(in_tiles / "scores.csv")}
     found = detector.score(files)
     wanted = [rows[str(file.relative_to(woven))] for file in files]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
@@ -140,8 +88,8 @@ def test_the_lamp_of_a_whole_picture_does_not_matter(detector):
     assert detector.score(lit) == pytest.approx(detector.score(picture), abs=1.5)
 
 
-def test_predict_writes_rows_and_overlays_of_a_bounded_size(run, woven, tmp_path):
-    done, flagged, failed = predict.predict(run, [str(woven / "test")], tmp_path / "out", drawn="all")
+def test_predict_writes_rows_and_overlays_of_a_bounded_size(in_tiles, woven, tmp_path):
+    done, flagged, failed = predict.predict(in_tiles, [str(woven / "test")], tmp_path / "out", drawn="all")
     assert (done, failed) == (6, 0) and flagged is not None
     overlays = sorted((tmp_path / "out/overlays").rglob("*.png"))
     assert len(overlays) == 6
@@ -149,7 +97,7 @@ def test_predict_writes_rows_and_overlays_of_a_bounded_size(run, woven, tmp_path
         assert image.height < 600
 
 
-def test_the_service_scores_and_draws_tiles(run, detector):
+def test_the_service_scores_and_draws_tiles(detector):
     picture, _ = spotted(600, 60, 60)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
@@ -169,10 +117,10 @@ def test_the_service_scores_and_draws_tiles(run, detector):
         assert image.size == (SIDES[1] // 4, SIDES[0] // 4)
 
 
-def test_export_says_that_it_cannot_hold_tiles(run, tmp_path):
+def test_export_says_that_it_cannot_hold_tiles(in_tiles, tmp_path):
     for name in ("out.mocca", "out.onnx"):
         with pytest.raises(UserError, match="in tiles: no exported program"):
-            export.export(run, tmp_path / name)
+            export.export(in_tiles, tmp_path / name)
 
 
 def test_a_detector_is_the_same_when_it_was_saved(detector, tmp_path):

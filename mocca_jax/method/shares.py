@@ -15,9 +15,11 @@ from mocca_jax.method.places import BESIDE, Statistics
 
 @dataclass(frozen=True)
 class Nearest:
-    """The normal picture that is nearest at a place: its number, and the whitened deviation `[D]` from it."""
+    """The normal picture that is nearest at a place: its number, where it is in the bank, and the whitened deviation
+    `[D]` from it."""
 
     number: int
+    index: int
     deviation: np.ndarray
 
 
@@ -41,7 +43,7 @@ def nearest(found: Statistics, x: np.ndarray, place: int, grid: tuple[int, int])
         away = mine[:, None] - np.asarray(found.bank[other], np.float64)
         least = int(np.square(away).sum(0).argmin())
         if best is None or np.square(away[:, least]).sum() < np.square(best.deviation).sum():
-            best = Nearest(int(found.pictures[least]), away[:, least])
+            best = Nearest(int(found.pictures[least]), least, away[:, least])
     return best
 
 

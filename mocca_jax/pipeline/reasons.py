@@ -1,11 +1,13 @@
 """Why the test pictures that the report shows are flagged: `explanations.json` of a run by statistics, and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mocca_jax.data import Dataset
 from mocca_jax.data.inputs import Inputs
+from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
 from mocca_jax.files import whole
 from mocca_jax.method.threshold import Calibration
@@ -15,6 +17,8 @@ from mocca_jax.scoring import causes, explain, regions
 from mocca_jax.scoring.evaluate import Findings, Scores
 from mocca_jax.scoring.localize import Localized
 from mocca_jax.scoring.scorer import Scorer
+
+AROUND = 128  # pixels of a large picture that are shown around a small region, at least
 
 
 def write(
@@ -43,16 +47,41 @@ def write(
     for n in sorted(shown[findings.anomalous[shown]].tolist(), key=lambda n: -decisive[n]):
         rows, columns = split.pictures.sizes[n]
         pixels, drawn = split.pictures.images[np.array([n])][0, :rows, :columns], localized.kept[n]
-        threshold, whole_view = content.map_scale.threshold, Inputs(pixels.shape, fit="stretch")
-        boxes = regions.of_map(drawn, threshold, drawn.shape, whole_view, flagged=True)
-        located = explainer.causes(pixels, drawn, boxes, drawn.shape)
+        view = content.inputs if scorer.judge else Inputs(pixels.shape, fit="stretch")
+        boxes = regions.of_map(drawn, content.map_scale.threshold, (rows, columns), view, flagged=True)
+        located = explainer.causes(pixels, drawn, boxes, (rows, columns))
         explanation = explain.of_one(explainer, calibration, findings, n, located)
         told.append({"sample": split.samples[n], "picture": f"{names[n]}.png"} | explanation.as_dict())
-        good = dataset.train.pictures.images[np.array([located[0].nearest.number])][0, :rows, :columns]
         path = run / reasons.FOLDER / f"{names[n]}.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            overlays.pair(path, pixels, good, located[0].region)
+            _draw(path, pixels, dataset.train.pictures, located[0])
         except (OSError, ValueError) as error:  # ValueError: what is no name of a file
             raise UserError(f"cannot write to {run}: {error}") from error
     whole.write_json(run / reasons.FILE, {"pictures": told})
+
+
+def _draw(path: Path, pixels: np.ndarray, normal: Pictures, cause: causes.Cause) -> None:
+    """The region, and the same place of the nearest good picture; where all places are compared, the nearest one."""
+    nearest = cause.nearest
+    rows, columns = normal.sizes[nearest.number] if nearest.at else pixels.shape[:2]
+    good = normal.images[np.array([nearest.number])][0, :rows, :columns]
+    if not nearest.at:
+        overlays.pair(path, pixels, good, cause.region)
+        return
+    left, top, width, height = cause.region.box
+    side = max(AROUND, round(overlays.SURROUNDINGS * max(width, height)))
+    corner = left + (width - side) // 2, top + (height - side) // 2
+    other = tuple(at + start - here for at, start, here in zip(nearest.at, corner, cause.at, strict=True))
+    box = (left - corner[0], top - corner[1], width, height)
+    windows = (_window(picture, at, side) for picture, at in ((pixels, corner), (good, other)))
+    overlays.pair(path, *windows, replace(cause.region, box=box, on_map=box), reasons.PLACE)
+
+
+def _window(picture: np.ndarray, corner: tuple[int, int], side: int) -> np.ndarray:
+    """A square of a picture from left and top on; beyond its edges the last pixels again."""
+    columns, rows = (
+        np.clip(np.arange(start, start + side), 0, length - 1)
+        for start, length in zip(corner, picture.shape[1::-1], strict=True)
+    )
+    return picture[rows[:, None], columns]

@@ -156,13 +156,16 @@ def draw(
     page.save(path, "PNG", compress_level=1)
 
 
-def pair(path: Path, picture: np.ndarray, good: np.ndarray, region: Region) -> None:
+def pair(
+    path: Path, picture: np.ndarray, good: np.ndarray, region: Region, beside: str = "nearest good picture there"
+) -> None:
     """Writes a PNG: a region of a picture with its surroundings, and beside it the same place of a good picture.
 
     Args:
         path: where to.
         picture, good: `[rows, columns, 3]` uint8, of one size.
         region: in pixels of both.
+        beside: what the good picture is called.
     """
     rows, columns = picture.shape[:2]
     left, top, width, height = region.on_map
@@ -173,7 +176,7 @@ def pair(path: Path, picture: np.ndarray, good: np.ndarray, region: Region) -> N
     ]
     page = Image.new("RGB", (3 * GAP + 2 * PAIRED, PAIRED + ROW + GAP), "white")
     pen = ImageDraw.Draw(page)
-    for n, (pixels, said) in enumerate(((picture, "this picture"), (good, "nearest good picture there"))):
+    for n, (pixels, said) in enumerate(((picture, "this picture"), (good, beside))):
         cut = Image.fromarray(pixels[first[1] : first[1] + side, first[0] : first[0] + side])
         scale = PAIRED / max(cut.size)
         at = GAP + n * (PAIRED + GAP)

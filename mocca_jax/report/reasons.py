@@ -9,6 +9,10 @@ from mocca_jax.report.samples import figure
 FILE, FOLDER = "explanations.json", "explanations"
 MOST = 4  # that are shown
 BESIDE = "Region 1, outlined, and the same place of the good picture that is nearest there"
+PLACE, BESIDE_PLACE = (
+    "nearest good place",
+    "Region 1, outlined, and the good place that is nearest to where it is highest",
+)
 INTRODUCTION = (
     "Regions have the numbers that they have on the maps above. Their places are in pixels of the pictures as they are "
     "judged, from the left and from the top. The first layers see little of a picture at once, such as texture, the "
@@ -24,7 +28,8 @@ def section(run: Path) -> list[str]:
     for told in whole.read_json(run / FILE)["pictures"][:MOST]:
         body.append(f"<h3>{html.escape(told['sample'])}</h3>")
         if (path := run / FOLDER / told["picture"]).is_file():
-            body.append(figure(path, BESIDE))
+            is_place = any((of.get("nearest") or {}).get("at") for of in told.get("regions", [])[:1])
+            body.append(figure(path, BESIDE_PLACE if is_place else BESIDE))
         body += ["<ul>", *(f"<li>{html.escape(sentence)}</li>" for sentence in told["sentences"]), "</ul>"]
     if not body:
         return []

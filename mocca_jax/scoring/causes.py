@@ -20,7 +20,7 @@ from mocca_jax.errors import UserError
 from mocca_jax.files import digests
 from mocca_jax.method import shares
 from mocca_jax.models import layer_name
-from mocca_jax.scoring import evaluate, placed, shared
+from mocca_jax.scoring import evaluate, measured, placed, shared
 from mocca_jax.scoring.regions import Region
 from mocca_jax.scoring.scorer import Scorer
 from mocca_jax.training.step import TrainState, features_of
@@ -102,11 +102,13 @@ class Part:
 @dataclass(frozen=True)
 class Good:
     """The nearest good picture at a place: its number, its name where the detector keeps it, and its file where that is
-    still there."""
+    still there; `at`: where all places are compared, left and top of the nearest one, in pixels of that picture as it
+    is judged."""
 
     number: int
     name: str | None
     file: str | None
+    at: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Cause:
     """A region; `at`: left and top of where the map is highest in it, in a picture of `sides`, rows and columns.
 
     Of a run by statistics also the `place` (row, column) on the `grid` (rows, columns) of this pixel, the score `value`
-    there, which the parts that count add up to, and the nearest good picture.
+    there, which the parts that count add up to, and the nearest good picture. `anywhere`: what is usual is so at all
+    places alike, as for pictures in tiles.
     """
 
     region: Region
@@ -125,6 +128,7 @@ class Cause:
     grid: tuple[int, int] | None = None
     parts: tuple[Part, ...] = ()
     nearest: Good | None = None
+    anywhere: bool = False
 
     def as_dict(self, files: bool = True) -> dict[str, Any]:
         """Plain values, for JSON; with or without the path of the good picture's file."""
@@ -176,9 +180,15 @@ class Explainer:
         regions = regions[:MOST]
         if self._known is None or not regions:
             return tuple(Cause(region, _in_picture(region, drawn), sides) for region in regions)
+        found = self._measure(pixels)
+        return tuple(self._of_region(region, sides, found, drawn) for region in regions)
+
+    def _measure(self, pixels: np.ndarray) -> measured.Measured:
+        if self._scorer.judge:
+            return measured.Tiles(self._scorer.judge, self._state, self._known.grids, pixels)
         found = jax.device_get(self._measured(self._state, pixels[None]))
-        x, away, maps = ({name: values[0] for name, values in of.items()} for of in found)
-        return tuple(self._of_region(region, sides, _Measured(x, away, maps), drawn) for region in regions)
+        parts = ({name: values[0] for name, values in of.items()} for of in found)
+        return measured.Whole(*parts, placed.sides(self.config, self.inputs.shape))
 
     @property
     def _state(self) -> TrainState:
@@ -201,13 +211,14 @@ class Explainer:
         raw = jax.ShapeDtypeStruct((1, *self.inputs.shape), np.uint8)
         return {name: values.shape[-1] for name, values in jax.eval_shape(self._sown, self._state, raw).items()}
 
-    def _of_region(self, region: Region, sides: tuple[int, int], found: "_Measured", drawn: np.ndarray) -> Cause:
+    def _of_region(self, region: Region, sides: tuple[int, int], found: measured.Measured, drawn: np.ndarray) -> Cause:
         weights = self._known.weights
-        whole = np.asarray(placed.combined(found.maps, weights))
+        whole = measured.combined(found, weights)
         at = _cell(drawn, region, whole)
-        parts = tuple(self._part(name, bool(weights[name]), at, found) for name in placed.PARTS)
+        spots = {name: found.at(name, at) for name in placed.PARTS}
+        parts = tuple(self._part(name, bool(weights[name]), spot) for name, spot in spots.items())
         near = [part for part in parts if part.name.endswith("near")]
-        loudest = max([part for part in near if part.counts] or near, key=lambda part: part.value)
+        loudest = max([part for part in near if part.counts] or near, key=lambda part: part.value).name
         return Cause(
             region,
             _in_picture(region, drawn),
@@ -216,48 +227,39 @@ class Explainer:
             at,
             whole.shape,
             parts,
-            self._good(loudest, found),
+            self._good(loudest, spots[loudest]),
+            anywhere=self._scorer.judge is not None,
         )
 
-    def _part(self, name: str, counts: bool, at: tuple[int, int], found: "_Measured") -> Part:
+    def _part(self, name: str, counts: bool, spot: measured.Spot) -> Part:
         grid, kind = name.split("_")
-        size = placed.sides(self.config, self.inputs.shape)[grid]
-        cell = tuple(at[axis] * size[axis] // found.maps[name].shape[axis] for axis in (0, 1))
-        place, statistics = cell[0] * size[1] + cell[1], self._known.grids[grid]
+        place, statistics = spot.place, self._known.grids[grid]
         if kind == "near":
-            white, whitener = shares.nearest(statistics, found.x[grid], place, size).deviation, statistics.shared
+            white, whitener = shares.nearest(statistics, spot.x, place, spot.size).deviation, statistics.shared
         else:
-            white, whitener = shares.from_mean(statistics, found.x[grid], place), statistics.whitener[place]
+            white, whitener = shares.from_mean(statistics, spot.x, place), statistics.whitener[place]
         names = [layer_name(layer) for layer in placed.layers_of(self.config, grid)]
         told = shares.of_groups(white, whitener, [self._widths[layer] for layer in names])
         usual = getattr(statistics, kind)
         return Part(
             name,
-            float(found.maps[name][at]),
+            spot.value,
             counts,
-            cell,
-            size,
-            float(found.away[name][place]),
+            spot.cell,
+            spot.grid,
+            spot.distance,
             float(usual.mean[place]),
             float(usual.deviation[place]),
             dict(zip(names, told.tolist(), strict=True)),
         )
 
-    def _good(self, part: Part, found: "_Measured") -> Good:
+    def _good(self, name: str, spot: measured.Spot) -> Good:
         """The good picture that a part which looks for the nearest has found."""
-        grid, place = part.name.split("_")[0], part.place[0] * part.grid[1] + part.place[1]
-        number = shares.nearest(self._known.grids[grid], found.x[grid], place, part.grid).number
-        name, file = self.known.pictures.get(number, (None, ""))[0], self.known.file(self.config, number)
-        return Good(number, name, str(file) if file else None)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Of one picture: features by grid `[P, D]`, distances by part `[P]`, and their maps `[rows, columns]`."""
-
-    x: dict[str, np.ndarray]
-    away: dict[str, np.ndarray]
-    maps: dict[str, np.ndarray]
+        statistics = self._known.grids[name.split("_")[0]]
+        found = shares.nearest(statistics, spot.x, spot.place, spot.size)
+        known, file = self.known.pictures.get(found.number, (None, ""))[0], self.known.file(self.config, found.number)
+        at = None if statistics.at is None else tuple(statistics.at[found.index].tolist())
+        return Good(found.number, known, str(file) if file else None, at)
 
 
 def _highest(drawn: np.ndarray, region: Region) -> tuple[int, int]:

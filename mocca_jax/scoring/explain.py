@@ -81,13 +81,11 @@ def check(detector: Any) -> None:
         raise UserError(
             "this run is one on videos, and pictures are explained; the parts of a frame's score say what moves oddly"
         )
-    if detector.scorer.judge:
-        raise UserError("this run judges pictures in tiles, which are not explained yet; its regions say where")
 
 
 def is_able(detector: Any) -> bool:
     """Whether a detector explains what it says."""
-    return not (detector.inputs.has_frames or detector.scorer.judge)
+    return not detector.inputs.has_frames
 
 
 def of_pictures(detector: Any, seen: list[Seen], found: Findings, which: Sequence[int]) -> list[Explanation]:
@@ -144,7 +142,8 @@ def _region(called: str, cause: Cause, steps: dict[str, float], good: tuple[floa
     counted = sorted((part for part in cause.parts if part.counts), key=lambda part: -part.value)
     each = ", ".join(f"{part.value:.1f}" for part in counted)
     summed = f", the sum of {len(counted)} measures ({each}), each" if len(counted) > 1 else ","
-    said += f": {cause.value:.1f}{summed} in deviations above what is usual at this place (good pictures: 0 +- 1"
+    where = "at any place" if cause.anywhere else "at this place"
+    said += f": {cause.value:.1f}{summed} in deviations above what is usual {where} (good pictures: 0 +- 1"
     said += f", {'their sum ' if len(counted) > 1 else ''}at most {good[1]:.3g} anywhere)." if good else ")."
     if (first := counted[0]).value > 0:
         largest = "The largest of them:" if len(counted) > 1 else "Here"
@@ -173,9 +172,14 @@ def _layers(part: Part, steps: dict[str, float]) -> str:
 
 def _nearest(cause: Cause) -> str:
     found = cause.nearest
+    if cause.anywhere and found.name is None:
+        return "The nearest good place is in a picture whose name this detector does not keep."
     if found.name is None:
         return f"The nearest good picture there is number {found.number}, whose name this detector does not keep."
     gone = "" if found.file else " (which is no longer there as it was in training)"
+    if found.at is not None:
+        left, top = found.at
+        return f"The nearest good place, of a sample of all, is at {left},{top} in {found.name}{gone}."
     return f"The nearest good picture there is {found.name}{gone}."
 
 

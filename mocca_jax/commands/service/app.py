@@ -129,8 +129,6 @@ def make_app(
         name = seen(request).product = refusals.chosen(product, list(known))
         if (map or overlay) and not known[name].maps:
             raise HTTPException(400, f"this model has no anomaly maps: leave {'map' if map else 'overlay'} out")
-        if explain and not known[name].explains:
-            raise HTTPException(400, "this model judges pictures in tiles, which are not explained: leave explain out")
         wanted = Wanted(map, overlay, explain)
         if not batcher.enter():
             raise HTTPException(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})

@@ -82,8 +82,11 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
     async def draw(product: str, body: bytes, side: int) -> Response:
         async with shelf.lent(product) as detector:
             depth = detector.inputs.depth
+        return await drawn(shown.drawn, body, side, depth, most_pixels)
+
+    async def drawn(draw: Callable[..., bytes], *given: Any) -> Response:
         try:
-            return Response(await asyncio.to_thread(shown.drawn, body, side, depth, most_pixels), media_type=shown.TYPE)
+            return Response(await asyncio.to_thread(draw, *given), media_type=shown.TYPE)
         except UserError as error:
             raise HTTPException(400, str(error)) from error
 
@@ -118,14 +121,24 @@ def add(app: FastAPI, shelf: Shelf, limits: Limits, beside: Beside, judge: Judge
         responses=problems({404: "it is not there any more"}) | shown.DESCRIBED,
         response_class=Response,
     )
-    async def good(number: int, product: Annotated[str | None, Query(description=PRODUCT)] = None) -> Response:
-        """A good picture that others are compared with, as any browser shows it; explanations name its number."""
+    async def good(
+        number: int,
+        product: Annotated[str | None, Query(description=PRODUCT)] = None,
+        left: Annotated[int | None, Query(ge=0, description="with top: only what lies around this place")] = None,
+        top: Annotated[int | None, Query(ge=0, description="see left")] = None,
+    ) -> Response:
+        """A good picture that others are compared with, as any browser shows it; explanations name its number, and of
+        pictures in tiles the place."""
         name = chosen(product, products)
         async with shelf.lent(name) as detector:
             path = await asyncio.to_thread(detector.content.known.file, detector.config, number)
+            inputs = detector.inputs
         if path is None:
             raise HTTPException(404, "this good picture is not there any more, or has changed")
-        return await draw(name, await asyncio.to_thread(path.read_bytes), shown.MOST)
+        body = await asyncio.to_thread(path.read_bytes)
+        if left is None or top is None:
+            return await draw(name, body, shown.MOST)
+        return await drawn(shown.around, body, (left, top), inputs, most_pixels)
 
     files = _files()
 

@@ -97,13 +97,16 @@ async function explained(item, { sides, explanation: { sentences, regions } }) {
   const nearest = regions[0]?.nearest;
   if (!nearest) return;
   try {
-    const found = await goodAddress(nearest.number);
+    const found = await goodAddress(nearest);
     if (now !== item) { URL.revokeObjectURL(found); return; }
     URL.revokeObjectURL(good);
     at("good-picture").src = good = found;
-    at("good-box").hidden = !(item.answer.regions?.length && sides);
+    at("good-box").hidden = !!nearest.at || !(item.answer.regions?.length && sides);
     if (!at("good-box").hidden) outline(at("good-box"), item.answer.regions[0].box, sides);
-    at("good-name").textContent = `The good picture that is most alike there: ${nearest.name ?? nearest.number}`;
+    const name = nearest.name ?? nearest.number;
+    at("good-name").textContent = nearest.at
+      ? `The good place that is most alike, with its surroundings: ${name}, at ${nearest.at.join(",")}`
+      : `The good picture that is most alike there: ${name}`;
     at("alike").hidden = false;
   } catch {
     // its file is gone: the words do without

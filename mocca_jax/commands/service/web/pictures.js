@@ -31,7 +31,11 @@ async function blob(item, side) {
 
 export const address = async item => URL.createObjectURL(await blob(item));
 
-export const goodAddress = async number => URL.createObjectURL(await (await ask(`good/${number}`)).blob());
+// Of a good picture, or of what lies around a place of it.
+export async function goodAddress({ number, at }) {
+  const parameters = at ? { left: at[0], top: at[1] } : {};
+  return URL.createObjectURL(await (await ask(`good/${number}`, { parameters })).blob());
+}
 
 // Draws it small, when it comes into sight.
 const sight = new IntersectionObserver(entries => {
