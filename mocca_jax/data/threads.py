@@ -10,7 +10,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What `call` gives of each, in order, made in threads."""
-    with one_thread(), ThreadPoolExecutor() as pool:
+def each(call: Callable[[T], R], items: Iterable[T], most: int | None = None) -> Iterator[R]:
+    """What `call` gives of each, in order, made in threads, `most` or as many as there are cores."""
+    with one_thread(), ThreadPoolExecutor(most) as pool:
         yield from pool.map(call, items)

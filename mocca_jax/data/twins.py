@@ -36,6 +36,7 @@ SMALL_LOSS, NEARER = (
     0.5,
 )  # of what neighbours differ by: the most that compression loses, and that copies differ by
 SAMPLE = 32  # pictures, by which it is told what compression loses
+LARGE = 2**23  # pixels: larger pictures are compared one pair at a time, for the memory that they take
 ORIENTATION = 0x0112  # EXIF's tag, and what brings pictures of each of its values upright, see `turned`
 UPRIGHT = {1: 0, 2: 4, 3: 2, 4: 6, 5: 5, 6: 3, 7: 7, 8: 1}
 
@@ -92,7 +93,9 @@ def pairs(
     """
     found = _Set(files, copies, sides, depth)
     close = found.close()
-    proofs = console.steps(threads.each(found.is_sure, close), "looking for copies", len(close), "pairs")
+    largest = max((rows * columns for rows, columns in sides), default=1)
+    compared = threads.each(found.is_sure, close, None if largest <= LARGE else 1)
+    proofs = console.steps(compared, "looking for copies", len(close), "pairs")
     sure = {pair for pair, proof in zip(close, proofs, strict=True) if proof}
     likely = found.likely([pair for pair in close if pair not in sure])
     return sorted(pair[:2] for pair in [*sure, *likely])
@@ -163,7 +166,7 @@ class _Set:
     def _loss(self) -> float:
         """What compression usually takes away from such pictures, as `_middle`."""
         count = len(self.files)
-        some = [self._read(place).grey() for place in range(0, count, -(-count // SAMPLE))]
+        some = (self._read(place).grey() for place in range(0, count, -(-count // SAMPLE)))
         return float(np.median([_middle(_shrunk(grey - _worst(grey))) for grey in some]))
 
 

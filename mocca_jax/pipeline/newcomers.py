@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from mocca_jax import console
 from mocca_jax.config import setting
 from mocca_jax.data import incoming
+from mocca_jax.data.decoded import Decoded
 from mocca_jax.data.findings import newcomers
+from mocca_jax.data.inputs import TILES
 from mocca_jax.data.listing import printable, shortened
 from mocca_jax.data.sets import mvtec
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import bundle, calibrated, stored
 from mocca_jax.scoring.encoding import Features
-from mocca_jax.scoring.learnt import Learnt, keys_of, smalls_of
+from mocca_jax.scoring.learnt import Learnt, facts_of, keys_of, smalls_of
+from mocca_jax.scoring.learnt_tiles import Tiles
 
 DECODERS = 4  # threads that decode and resize pictures
 FARTHER = 1.5  # times as far from the median as the farthest good picture: beyond, a picture is taken for a defect
@@ -28,14 +32,16 @@ FARTHER = 1.5  # times as far from the median as the farthest good picture: beyo
 class Newcomers:
     """Pictures that were handed over.
 
-    `names`; `files`, None where there is none; `views [n, H, W, 3]`, what the network sees; `scores [n]`, what decides
-    of them, and their `features`, as the run was before; `left_out {name: why}`; `remarks`: what is odd about the
-    others.
+    `names`; `files`, None where there is none; `views [n, H, W, 3]`, what the network sees, for tiles decoded when it
+    is looked at; `keys`, `small`: see `learnt.Added`; `scores [n]`, what decides of them, and their `features`, as the
+    run was before; `left_out {name: why}`; `remarks`: what is odd about the others.
     """
 
     names: list[str]
     files: list[Path | None]
-    views: np.ndarray
+    views: np.ndarray | Decoded
+    keys: np.ndarray
+    small: np.ndarray
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
     features: Features = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -55,9 +61,8 @@ class Newcomers:
         told = {self.names[place]: reason for place, reason in reasons.items()}
         names, files = [self.names[n] for n in stay], [self.files[n] for n in stay]
         features = {grid: values[stay] for grid, values in self.features.items()}
-        return Newcomers(
-            names, files, self.views[stay], self.scores[stay], features, self.left_out | told, self.remarks
-        )
+        each = (of[stay] for of in (self.views, self.keys, self.small, self.scores))
+        return Newcomers(names, files, *each, features, self.left_out | told, self.remarks)
 
 
 def read(pictures: Any, content: bundle.Content) -> Newcomers:
@@ -75,33 +80,46 @@ def read(pictures: Any, content: bundle.Content) -> Newcomers:
         raise UserError("no pictures were given")
     files = [Path(one) if isinstance(one, str | Path) else None for one in each]
     names = [printable(path) if path else f"picture {number}" for number, path in enumerate(files)]
+    if content.inputs.fit == TILES:
+        decoded = Decoded(each, content.inputs)
+        facts = facts_of(console.steps(decoded, "new pictures", len(each), "images"))
+        return Newcomers(names, files, decoded, *facts, np.zeros(len(each)))
     with ThreadPoolExecutor(DECODERS) as pool:
-        views = list(pool.map(lambda one: incoming.view(one, content.inputs), each))
-    return Newcomers(names, files, np.stack(views))
+        views = np.stack(list(pool.map(lambda one: incoming.view(one, content.inputs), each)))
+    return Newcomers(names, files, views, keys_of(views), smalls_of(views))
 
 
 def none(content: bundle.Content) -> Newcomers:
     """No pictures."""
-    return Newcomers([], [], np.zeros((0, *content.inputs.shape), np.uint8))
+    views = np.zeros((0, *content.inputs.shape), np.uint8)
+    seen = Decoded([], content.inputs) if content.inputs.fit == TILES else views
+    return Newcomers([], [], seen, keys_of(views), smalls_of(views))
 
 
-def unknown(given: Newcomers, learnt: Learnt, content: bundle.Content) -> Newcomers:
+def unknown(given: Newcomers, learnt: Learnt | Tiles, content: bundle.Content) -> Newcomers:
     """Without those that the run knows, or that are given twice, also turned or saved anew."""
     names = {bytes(key): name for key, name in zip(learnt.keys, learnt.names, strict=True)}
     same = {}
-    for place, key in enumerate(map(bytes, keys_of(given.views))):
+    for place, key in enumerate(map(bytes, given.keys)):
         if key in names:
             same[place] = f"the same picture as {names[key]}"
         names.setdefault(key, given.names[place])
     given = given.without(same)
     if not any(given.files):
         return given
-    small, depth = smalls_of(given.views), setting(content.config, "depth")
-    twins = newcomers.twins_of(given.files, small, _files(learnt, content), learnt.small, depth)
+    depth = setting(content.config, "depth")
+    twins = newcomers.twins_of(given.files, given.small, _files(learnt, content), learnt.small, depth)
     return given.without({place: f"{name}, saved anew or turned" for place, name in twins.items()})
 
 
-def alike(given: Newcomers, learnt: Learnt, content: bundle.Content, force: bool) -> Newcomers:
+def check_some(run: Path, given: Newcomers, come: Newcomers) -> None:
+    """Raises UserError where none of those that have `come` is left to add; they wait no more in the queue."""
+    if not len(given):
+        leave_queue(run, come.files)
+        raise UserError("nothing to add:\n" + "\n".join(f"  {name}: {why}" for name, why in given.left_out.items()))
+
+
+def alike(given: Newcomers, learnt: Learnt | Tiles, content: bundle.Content, force: bool) -> Newcomers:
     """With remarks of what is odd about them.
 
     Raises:
@@ -111,7 +129,7 @@ def alike(given: Newcomers, learnt: Learnt, content: bundle.Content, force: bool
     if not files:
         return given
     config, known = content.config, _files(learnt, content)
-    found = newcomers.unlike(files, known, config.resize, setting(config, "depth"))
+    found = newcomers.unlike(files, known, config.resize, setting(config, "depth"), setting(config, "tile"))
     if not force and (wrong := [str(finding) for finding in found if not finding.note]):
         raise UserError(
             "these pictures are not as those of the run:\n" + "\n".join(wrong) + "\nWith --force they are added."
@@ -159,7 +177,7 @@ def _learnt_at(run: Path, path: Path) -> Path:
     return stored.queue_folder(run, "learnt") / path.name if waits else path
 
 
-def _files(learnt: Learnt, content: bundle.Content) -> list[Path | None]:
+def _files(learnt: Learnt | Tiles, content: bundle.Content) -> list[Path | None]:
     """Where the run's pictures lie, as far as that is known."""
     config = content.config
     folder = Path(config.data_dir).expanduser()

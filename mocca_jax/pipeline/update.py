@@ -14,12 +14,11 @@ import numpy as np
 from mocca_jax import data
 from mocca_jax.data.pictures import Pictures
 from mocca_jax.errors import UserError
-from mocca_jax.files import digests, whole
-from mocca_jax.method import threshold
+from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, calibrated, decision, folders, stored
-from mocca_jax.pipeline import history, newcomers
-from mocca_jax.pipeline.newcomers import Newcomers
-from mocca_jax.scoring import causes, fitting, growing, placed, tiled
+from mocca_jax.pipeline import history, newcomers, update_tiled
+from mocca_jax.pipeline.grown import Grown, content_of, scorer_of
+from mocca_jax.scoring import fitting, growing, placed, tiled
 from mocca_jax.scoring.encoding import Features
 from mocca_jax.scoring.learnt import Added, Learnt, keys_of, smalls_of
 from mocca_jax.scoring.scorer import Scorer
@@ -82,52 +81,48 @@ def updated(
     with folders.claim(None, run):
         if held is None or held.stamp != whole.stamp(run / bundle.FILE):
             content = bundle.load(run)
-            held = Held(content, None, _scorer(content))
+            held = Held(content, None, scorer_of(content))
         content = held.content
         _check_kind(run, content)
-        with ThreadPoolExecutor(1) as pool:  # reading takes one core as long as judging takes all
-            loading = pool.submit(_all_pictures if exact else _kept_pictures, run, content)
-            come = newcomers.none(content) if pictures is None else newcomers.read(pictures, content)
-            scores, features = _judged(content, held.scorer, come.views)
-            given = come = replace(come, scores=scores, features=features)
-            learnt, inside = loading.result()
-        if pictures is not None:
-            given = newcomers.unknown(come, learnt, content)
-        if not len(given) and not exact:
-            newcomers.leave_queue(run, come.files)
-            raise UserError("nothing to add:\n" + "\n".join(f"  {n}: {why}" for n, why in given.left_out.items()))
-        given = newcomers.alike(given, learnt, content, force)
-        added = Added(given.lasting(run), given.views, keys_of(given.views), smalls_of(given.views))
-        added.features = given.features
-        if not force:
-            newcomers.check_near(given, content)
-        before = int(calibrated.of(content, content.by).is_anomalous(given.scores).sum())
-        if exact or not learnt.sums:
-            after, unseen = _fitted_anew(run, content, learnt, added, inside), None
-        else:
-            after, unseen = _grown(run, content, learnt, added)
-        scorer = _scorer(after)
-        scores, _ = _judged(after, scorer, given.views)
-        done = _finished(run, content, after, given, scores, before, unseen, come.files)
-        return done, Held(after, whole.stamp(run / bundle.FILE), scorer)
+        work = update_tiled.work if tiled.is_used(content.config) else _work
+        grown = work(run, content, held.scorer, pictures, force, exact)
+        done = _finished(run, content, grown)
+        return done, Held(grown.content, whole.stamp(run / bundle.FILE), grown.scorer)
+
+
+def _work(run: Path, content: bundle.Content, scorer: Scorer, pictures: Any, force: bool, exact: bool) -> Grown:
+    """Of whole pictures; arguments and errors as for `update`, with what scores by the content."""
+    with ThreadPoolExecutor(1) as pool:  # reading takes one core as long as judging takes all
+        loading = pool.submit(_all_pictures if exact else _kept_pictures, run, content)
+        come = newcomers.none(content) if pictures is None else newcomers.read(pictures, content)
+        scores, features = _judged(content, scorer, come.views)
+        given = come = replace(come, scores=scores, features=features)
+        learnt, inside = loading.result()
+    if pictures is not None:
+        given = newcomers.unknown(come, learnt, content)
+    if not exact:
+        newcomers.check_some(run, given, come)
+    given = newcomers.alike(given, learnt, content, force)
+    added = Added(given.lasting(run), given.views, given.keys, given.small, given.features)
+    if not force:
+        newcomers.check_near(given, content)
+    if exact or not learnt.sums:
+        after, unseen = _fitted_anew(run, content, learnt, added, inside), None
+    else:
+        after, unseen = _grown(run, content, learnt, added)
+    scorer = scorer_of(after)
+    scores, _ = _judged(after, scorer, given.views)
+    return Grown(after, scorer, given, scores, unseen, come.files)
 
 
 def _check_kind(run: Path, content: bundle.Content) -> None:
     if content.inputs.has_frames:
         raise UserError(f"{run} is a run on videos: nothing can be added to it. Train anew with more videos")
-    if tiled.is_used(content.config):
-        raise UserError(
-            f"{run} judges pictures in tiles: nothing can be added to it yet. Train anew with more pictures"
-        )
     if not placed.is_used(content.config):
         raise UserError(
             f"{run} was trained, by the paper's method: nothing can be added to what it learnt. Train anew with more "
             "pictures, or take the folder's default, which scores by statistics"
         )
-
-
-def _scorer(content: bundle.Content) -> Scorer:
-    return Scorer(content.config, content.inputs, content.aggregate, content.state, content.scale)
 
 
 def _judged(content: bundle.Content, scorer: Scorer, views: np.ndarray) -> tuple[np.ndarray, Features]:
@@ -146,7 +141,7 @@ def _grown(run: Path, content: bundle.Content, learnt: Learnt, added: Added) -> 
     encoding = growing.encoding_of(content.state, content.inputs, content.config)
     fitted = growing.grow(learnt, added, content.state, encoding, content.rounding)
     stored.save_added(stored.added_file(run, number), added)
-    after = replace(_content(content, fitted, added), updates=number)
+    after = replace(content_of(content, fitted, added.keys), updates=number)
     own = fitted.left_out.combined[len(learnt) - len(added.names) :]
     return after, int(calibrated.of(after, decision.SCORE).is_anomalous(own).sum())
 
@@ -167,7 +162,7 @@ def _fitted_anew(run: Path, content: bundle.Content, learnt: Learnt, added: Adde
         raise UserError("what it takes to update the run later could not be made; see above. Nothing is changed")
     kept = replace(fitted.learnt, pictures=images[inside:]) if fitted.learnt.sums else fitted.learnt
     stored.save_learnt(stored.sums_file(run, number), kept)
-    return replace(_content(content, fitted, added), updates=number, base=number)
+    return replace(content_of(content, fitted, added.keys), updates=number, base=number)
 
 
 def _kept_pictures(run: Path, content: bundle.Content) -> tuple[Learnt, int]:
@@ -195,44 +190,10 @@ def _all_pictures(run: Path, content: bundle.Content) -> tuple[Learnt, int]:
     return replace(learnt, pictures=np.concatenate([recorded, learnt.pictures])), count
 
 
-def _content(content: bundle.Content, fitted: fitting.Fitted, added: Added) -> bundle.Content:
-    """The detector with what was fitted on more pictures."""
-    first = content.description.partition("; with")[0]
-    after = replace(
-        content,
-        state=fitted.state,
-        heldout=fitted.left_out.combined,
-        rounding=content.rounding | {name: fitted.rounding[name] for name in content.rounding},
-        description=f"{first}; with those added {len(fitted.maps)}",
-        data=digests.of_values([content.data, *map(bytes, added.keys)])[:16],
-    )
-    if fitted.learnt:
-        files = dict(content.known.pictures.values())
-        known = causes.Known.of_names(fitted.left_out, fitted.state, fitted.learnt.names, files)
-        after = replace(after, known=known)
-    if content.map_scale is None:
-        return after
-    drawn = fitted.pixel_maps(content.inputs.shape)["heldout"]
-    largest = np.array([values.max() for values in drawn])
-    limit, _ = threshold.conformal_threshold(largest, content.config.alpha, after.rounding[decision.MAP])
-    ordinary = float(np.median(np.concatenate([values.ravel() for values in drawn])))
-    scale = bundle.MapScale(content.map_scale.method, ordinary, limit)
-    return replace(after, map_scale=scale, map_heldout=largest)
-
-
-def _finished(
-    run: Path,
-    content: bundle.Content,
-    after: bundle.Content,
-    given: Newcomers,
-    scores: np.ndarray,
-    before: int,
-    unseen: int | None,
-    files: list[Path | None],
-) -> Updated:
+def _finished(run: Path, content: bundle.Content, grown: Grown) -> Updated:
     """Keeps the detector before, writes the one after."""
+    after, given, count = grown.content, grown.given, len(content.heldout)
     old, new = (calibrated.of(of, content.by) for of in (content, after))
-    count = int(next(iter(content.state.statistics.grids.values())).count)
     done = Updated(
         number=after.updates,
         added=given.names,
@@ -240,12 +201,12 @@ def _finished(
         remarks=given.remarks,
         pictures=(count, count + len(given)),
         threshold=(old.threshold, new.threshold),
-        alarms=(before, int(new.is_anomalous(scores).sum())),
-        unseen=unseen,
+        alarms=tuple(int(by.is_anomalous(of).sum()) for by, of in ((old, given.scores), (new, grown.scores))),
+        unseen=grown.unseen,
         anew=after.base == after.updates,
     )
     history.keep(run, done.number)
     bundle.save(run / bundle.FILE, after)
-    done.queued.extend(newcomers.leave_queue(run, files))
+    done.queued.extend(newcomers.leave_queue(run, grown.files))
     history.write(run, [*history.first(run, content.updates), asdict(done)])
     return done

@@ -5,6 +5,7 @@ of each picture from statistics that had not seen it. Of few (`normals.MANY`): t
 fitted anew.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +104,13 @@ def smalls_of(pictures: np.ndarray) -> np.ndarray:
     """`[N, S, S]`, see `twins.small`."""
     found = [twins.small(Image.fromarray(picture)) for picture in pictures]
     return np.array(found, np.float16).reshape(-1, twins.SIDE, twins.SIDE)
+
+
+def facts_of(pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`keys_of` and `smalls_of`, of pictures of any size that come one by one."""
+    found = [(key(picture), smalls_of([picture])[0]) for picture in pictures]
+    small = np.array([of for _, of in found], np.float16).reshape(-1, twins.SIDE, twins.SIDE)
+    return np.array([of for of, _ in found], np.uint8).reshape(-1, 32), small
 
 
 def in_bank(keys: np.ndarray) -> np.ndarray:

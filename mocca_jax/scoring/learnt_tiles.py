@@ -60,9 +60,11 @@ class Away:
         return tiled.largest(tiled.maps(known.grids, _by_part(self.highest)), known.weights)
 
     def map_values(self, known: Any) -> np.ndarray:
-        """Some values of the map, the largest among them."""
-        values = np.concatenate([self.drawn, self.levels])
-        return tiled.combined(tiled.maps(known.grids, _by_part(values)), known.weights)
+        """Some values of the map, evenly spread, and its largest."""
+        drawn, levels = (
+            tiled.combined(tiled.maps(known.grids, _by_part(of)), known.weights) for of in (self.drawn, self.levels)
+        )
+        return np.append(levels, drawn.max())
 
 
 def scores(away: Iterable[Away], known: Any) -> Scores:

@@ -24,7 +24,7 @@ from mocca_jax.data.pictures import Pictures
 from mocca_jax.method import everywhere, places, resampling
 from mocca_jax.method.blas import one_thread
 from mocca_jax.models import AutoEncoder
-from mocca_jax.scoring import placed
+from mocca_jax.scoring import placed, shared
 from mocca_jax.scoring.evaluate import Scores, joined
 from mocca_jax.training import parallel
 from mocca_jax.training.interrupts import StopRequest
@@ -101,29 +101,8 @@ class Judge:
         self.side, self.sizes = inputs.shape[0], placed.sides(config, inputs.shape)
         self.at_once = max(1, min(config.batch_size, config.batch_size * USUAL**2 // self.side**2))
 
-        def features(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
-            known = held.statistics
-            lit = placed.greyed(raw * (known.colour / LEVEL)[None, None, None], known.grey)
-            variables, mask = {"params": held.params, "batch_stats": held.batch_stats}, jnp.ones(raw.shape[0])
-            image = inputs.preprocess(lit)
-            _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
-            return placed.joined(config, features_of(sown), inputs.shape)
-
-        def distances(held: TrainState, x_of: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            found = {}
-            for grid, x in x_of.items():
-                of_grid = everywhere.distances(held.statistics.grids[grid], x.reshape(-1, x.shape[-1]))
-                for kind, values in of_grid.items():
-                    values = values.reshape(x.shape[0], -1)
-                    found[f"{grid}_{kind}"] = placed.on_fine_grid(values, self.sizes[grid], self.sizes["fine"])
-            return found
-
-        def measured(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
-            x = features(held, raw)
-            return x | distances(held, x)
-
-        self._features, self._measured = jax.jit(features), jax.jit(measured)
-        self._distances = jax.jit(lambda held, raw: distances(held, features(held, raw)))
+        programs = shared.program(lambda: _programs(model, inputs, config), "tiles", model, inputs, config)
+        self._features, self._distances, self._measured = programs
 
     def held(self, state: TrainState) -> TrainState:
         """The state on the devices: what the other functions take."""
@@ -196,6 +175,34 @@ class Judge:
         own = parallel.own_rows(padded, self.mesh)
         found = parallel.fetch(program(held, parallel.shard(batching.filled(batch, padded)[own], self.mesh)))
         return {name: np.asarray(values)[: len(batch)] for name, values in found.items()}
+
+
+def _programs(model: AutoEncoder, inputs: Inputs, config: Any) -> tuple[Callable, Callable, Callable]:
+    """What makes features of tiles `[B, side, side, C]`, their distances, and both; see `Judge`."""
+    sizes = placed.sides(config, inputs.shape)
+
+    def features(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
+        known = held.statistics
+        lit = placed.greyed(raw * (known.colour / LEVEL)[None, None, None], known.grey)
+        variables, mask = {"params": held.params, "batch_stats": held.batch_stats}, jnp.ones(raw.shape[0])
+        image = inputs.preprocess(lit)
+        _, sown = model.apply(variables, image, mask, False, method="encode", mutable=["features"])
+        return placed.joined(config, features_of(sown), inputs.shape)
+
+    def measured(held: TrainState, raw: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        found, away = features(held, raw), {}
+        for grid, x in found.items():
+            of_grid = everywhere.distances(held.statistics.grids[grid], x.reshape(-1, x.shape[-1]))
+            for kind, values in of_grid.items():
+                values = values.reshape(x.shape[0], -1)
+                away[f"{grid}_{kind}"] = placed.on_fine_grid(values, sizes[grid], sizes["fine"])
+        return found, away
+
+    def both(held: TrainState, raw: jax.Array) -> dict[str, jax.Array]:
+        found, away = measured(held, raw)
+        return found | away
+
+    return jax.jit(features), jax.jit(lambda held, raw: measured(held, raw)[1]), jax.jit(both)
 
 
 def maps(grids: Mapping[str, places.Statistics], away: Mapping[str, np.ndarray]) -> Grids:

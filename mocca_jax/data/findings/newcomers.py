@@ -21,7 +21,7 @@ class _Newcomers(layout.Layout):
         return printable(path)
 
 
-def unlike(files: Sequence[Path], known: Sequence[Path], size: int, depth: int) -> list[Finding]:
+def unlike(files: Sequence[Path], known: Sequence[Path], size: int, depth: int, tile: int = 0) -> list[Finding]:
     """What `mocca check` says of new files beside those of the run.
 
     Args:
@@ -29,16 +29,19 @@ def unlike(files: Sequence[Path], known: Sequence[Path], size: int, depth: int) 
         known: of the run; those that can be read no more are passed over.
         size: the side of the network's view, pixels.
         depth: see `decoder.picture`.
+        tile: as for `pictures.find`; large pictures are decoded one by one.
     """
     sample = [path.absolute() for path in known[:: max(1, -(-len(known) // SAMPLE))] if path.is_file()]
     new = [path.absolute() for path in files]
     each = [*sample, *new]
-    looks = dict(zip(each, threads.each(lambda path: pictures.look(path, depth), each), strict=True))
+    looks = dict(
+        zip(each, threads.each(lambda path: pictures.look(path, depth), each, 1 if tile else None), strict=True)
+    )
     found = _Newcomers(Path("/"), sample, new, [0] * len(new), [None] * len(new))
     names = tuple(found.name(path) for path in new)
     return [
         replace(finding, names=own)
-        for finding in pictures.unlike(pictures.Pictures(found, looks), size, depth)
+        for finding in pictures.unlike(pictures.Pictures(found, looks), size, depth, tile)
         if (own := [name for name in finding.names if name.startswith(names)])
     ]
 

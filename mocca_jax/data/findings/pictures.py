@@ -100,9 +100,10 @@ def find(of: Pictures, alpha: float, size: int, depth: int, tile: int = 0) -> li
     ]
 
 
-def unlike(of: Pictures, size: int, depth: int) -> list[Finding]:
-    """Pictures that are not as the others: of one color, another depth, color where others are grey, another size."""
-    return [*_look(of, depth), *_sizes(of, size)]
+def unlike(of: Pictures, size: int, depth: int, tile: int = 0) -> list[Finding]:
+    """Pictures that are not as the others: of one color, another depth, color where others are grey, another size,
+    which in tiles pictures may have."""
+    return [*_look(of, depth), *(_in_tiles(of, tile) if tile else _sizes(of, size))]
 
 
 def _look(of: Pictures, depth: int) -> list[Finding]:
