@@ -12,7 +12,8 @@ beyond all good ones, and such as `mocca check` would find odd beside those of t
 
 The detector before is kept in the run's folder as detector-1.npz, detector-2.npz and so on; --undo brings back the
 last. Runs of fewer than 100 pictures are fitted anew on all, and any run with --exact, which takes as long as its
-training. The report of the run stays that of its training.
+training. Runs in tiles keep no pictures: with --exact they read those that were added from where they lay then, and
+without it they add to their statistics, of however few. The report of the run stays that of its training.
 
 The exit code is 0, or 1 when nothing was changed.
 """

@@ -50,7 +50,7 @@ def content_of(content: bundle.Content, fitted: fitting.Fitted, keys: np.ndarray
         data=digests.of_values([content.data, *map(bytes, keys)])[:16],
     )
     if fitted.learnt:
-        files = dict(content.known.pictures.values())
+        files = {name: digest for name, digest in content.known.pictures.values() if digest}  # of the run's folder
         known = causes.Known.of_names(fitted.left_out, fitted.state, fitted.learnt.names, files)
         after = replace(after, known=known)
     if content.map_scale is None:

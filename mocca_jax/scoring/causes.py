@@ -55,7 +55,7 @@ class Known:
         if isinstance(state.statistics, placed.Placed):
             numbers = {int(n) for of in state.statistics.grids.values() for n in np.asarray(of.pictures)}
             names = {number: samples[number] for number in sorted(numbers)}
-            pictures = {number: (name, files.get(name, "")) for number, name in names.items()}
+            pictures = {number: (_without_folder(name), files.get(name, "")) for number, name in names.items()}
         return cls(usual, pictures)
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +82,11 @@ class Known:
         return path if digests.of_file(path) == digest else None
 
 
+def _without_folder(name: str) -> str:
+    """A picture that was added from anywhere is known by its file's name: where that lay is of one machine alone."""
+    return PurePosixPath(name).name if PurePosixPath(name).is_absolute() else name
+
+
 @dataclass(frozen=True)
 class Part:
     """A measure at a place: `value`, in deviations from what is usual there, as it is added to the score where it
@@ -103,12 +108,13 @@ class Part:
 class Good:
     """The nearest good picture at a place: its number, its name where the detector keeps it, and its file where that is
     still there; `at`: where all places are compared, left and top of the nearest one, in pixels of that picture as it
-    is judged."""
+    is judged; `gone`: it was in the run's folder, and is not any more as it was."""
 
     number: int
     name: str | None
     file: str | None
     at: tuple[int, int] | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -257,9 +263,10 @@ class Explainer:
         """The good picture that a part which looks for the nearest has found."""
         statistics = self._known.grids[name.split("_")[0]]
         found = shares.nearest(statistics, spot.x, spot.place, spot.size)
-        known, file = self.known.pictures.get(found.number, (None, ""))[0], self.known.file(self.config, found.number)
+        known, digest = self.known.pictures.get(found.number, (None, ""))
+        file = self.known.file(self.config, found.number)
         at = None if statistics.at is None else tuple(statistics.at[found.index].tolist())
-        return Good(found.number, known, str(file) if file else None, at)
+        return Good(found.number, known, str(file) if file else None, at, gone=bool(digest and not file))
 
 
 def _highest(drawn: np.ndarray, region: Region) -> tuple[int, int]:

@@ -176,7 +176,7 @@ def _nearest(cause: Cause) -> str:
         return "The nearest good place is in a picture whose name this detector does not keep."
     if found.name is None:
         return f"The nearest good picture there is number {found.number}, whose name this detector does not keep."
-    gone = "" if found.file else " (which is no longer there as it was in training)"
+    gone = "" if not found.gone else " (which is no longer there as it was in training)"
     if found.at is not None:
         left, top = found.at
         return f"The nearest good place, of a sample of all, is at {left},{top} in {found.name}{gone}."
