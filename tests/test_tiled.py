@@ -20,6 +20,7 @@ from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
 from mocca_jax.method import everywhere, places
 from mocca_jax.outputs import results
+from mocca_jax.report import overlays
 from mocca_jax.scoring import maps, regions, tiled
 from mocca_jax.training import parallel
 from tests.runs import rows_of
@@ -91,10 +92,20 @@ def test_the_lamp_of_a_whole_picture_does_not_matter(detector):
 def test_predict_writes_rows_and_overlays_of_a_bounded_size(in_tiles, woven, tmp_path):
     done, flagged, failed = predict.predict(in_tiles, [str(woven / "test")], tmp_path / "out", drawn="all")
     assert (done, failed) == (6, 0) and flagged is not None
-    overlays = sorted((tmp_path / "out/overlays").rglob("*.png"))
-    assert len(overlays) == 6
-    with Image.open(overlays[0]) as image:
+    files = sorted((tmp_path / "out/overlays").rglob("*.png"))
+    assert len(files) == 6
+    with Image.open(files[0]) as image:
         assert image.height < 600
+
+
+def test_a_region_that_is_less_than_a_pixel_of_an_overlay_is_outlined(tmp_path):
+    found = np.zeros((750, 1000), np.float32)
+    found[300, 400] = 9
+    (small,) = regions.on_map(found, 1)
+    picture = np.zeros((*found.shape, 3), np.uint8)
+    overlays.draw(tmp_path / "small.png", picture, found, None, overlays.Scale(0, 1), "", [small])
+    with Image.open(tmp_path / "small.png") as image:
+        assert (np.asarray(image.convert("RGB")) == overlays.INK).all(-1).any()
 
 
 def test_the_service_scores_and_draws_tiles(detector):

@@ -193,7 +193,9 @@ def pair(
 def _box(pen: ImageDraw.ImageDraw, region: Region, number: int, at: tuple[int, int], by: tuple[float, float]) -> None:
     """A thin outline with its number, inside of a picture that lies `at` and is `by` times as large as the map."""
     left, top, width, height = region.on_map
-    corners = (left * by[0], top * by[1], (left + width) * by[0] - 1, (top + height) * by[1] - 1)
+    first = left * by[0], top * by[1]
+    last = (left + width) * by[0] - 1, (top + height) * by[1] - 1
+    corners = (*first, *np.maximum(first, last).tolist())  # of a large picture a region may be less than a pixel
     around = tuple(value + at[n % 2] for n, value in enumerate(corners))
     pen.rectangle(around, outline=INK)
     tag = pen.textbbox((around[0] + 3, around[1] + 1), str(number), _font(SMALL))
