@@ -58,6 +58,6 @@ def content_of(content: bundle.Content, fitted: fitting.Fitted, keys: np.ndarray
     drawn = fitted.pixel_maps(content.inputs.shape)["heldout"]
     largest = np.array([values.max() for values in drawn])
     limit, _ = threshold.conformal_threshold(largest, content.config.alpha, after.rounding[decision.MAP])
-    ordinary = float(np.median(np.concatenate([values.ravel() for values in drawn])))
+    ordinary = float(np.median(np.concatenate([values.ravel() for values in drawn]), overwrite_input=True))
     scale = bundle.MapScale(content.map_scale.method, ordinary, limit)
     return replace(after, map_scale=scale, map_heldout=largest)

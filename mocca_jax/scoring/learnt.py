@@ -73,8 +73,7 @@ class Learnt:
             self.sums[grid].add(features)
             stay, come = np.split(kept, [len(kept) - len(numbers)])
             if come.any():
-                bank = self.bank[grid]
-                self.bank[grid] = np.concatenate([bank if stay.all() else bank[stay], features[come]])
+                self.bank[grid] = _replaced(self.bank[grid], stay, features[come])
         if added.distances:
             self.add_distances(added.distances)
 
@@ -88,6 +87,17 @@ class Learnt:
             grid: places.fit(sums, self.nuisance[grid], self.bank[grid], self.banked)
             for grid, sums in self.sums.items()
         }
+
+
+def _replaced(rows: np.ndarray, stay: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Those of the rows that stay, then more; in place where as many go as come, as large copies take long."""
+    if len(more) != np.count_nonzero(~stay):
+        return np.concatenate([rows[stay], more])
+    for to, at in enumerate(np.flatnonzero(stay)):
+        if to != at:
+            rows[to] = rows[at]
+    rows[len(rows) - len(more) :] = more
+    return rows
 
 
 def key(picture: np.ndarray) -> np.ndarray:
