@@ -49,16 +49,42 @@ def table1(found: list[dict[str, Any]]) -> list[str]:
 
 def table1_double(found: list[dict[str, Any]]) -> list[str]:
     """CIFAR-10 with twice the epochs beside `quick`, the same classes, methods and seeds."""
-    quick = {key(row): row for row in rows.read(sweep.RESULTS / "table1.jsonl")}
     lines = header(["normal class", "what", "seed", "25 + 25 epochs", "50 + 50 epochs", "paper", "minutes"])
-    for row in sorted(found, key=lambda row: (CLASSES.index(row["class"]), METHODS.index(key(row)[1:3]), row["seed"])):
-        normal, method, boundary, seed = key(row)
+    for before, row in beside_table1(found):
+        normal, method, boundary, _ = key(row)
         paper = PAPER.get((method, boundary))
-        aucs = [f"{auc_of(r):.3f}" if r else "" for r in (quick.get(key(row)), row)]
         said = f"{paper[CLASSES.index(normal)]:.3f}" if paper else ""
-        what = f"{method}, {boundary}".removesuffix(", -")
-        lines.append(line([normal, what, str(seed), *aucs, said, f"{row['wall_seconds'] / 60:.0f}"]))
+        aucs = [f"{auc_of(of):.3f}" if of else "" for of in (before, row)]
+        lines.append(line([*_labels(row), *aucs, said, f"{row['wall_seconds'] / 60:.0f}"]))
     return [*lines, *circumstances(found)]
+
+
+def table1_again(found: list[dict[str, Any]]) -> list[str]:
+    """The same configurations with later commits' steps, which round otherwise, beside the rows of Table I."""
+    lines, differences = header(["normal class", "what", "seed", "in Table I", "again", "difference"]), []
+    for before, row in beside_table1(found):
+        cells = ["", f"{auc_of(row):.3f}", ""]
+        if before:
+            differences.append(auc_of(row) - auc_of(before))
+            cells = [f"{auc_of(before):.3f}", f"{auc_of(row):.3f}", f"{differences[-1]:+.3f}"]
+        lines.append(line([*_labels(row), *cells]))
+    if len(differences) > 1:
+        low, high = bootstrap(differences)
+        said = f"Mean difference {statistics.mean(differences):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
+        lines += ["", f"{said} (paired bootstrap, {len(differences)} pairs)."]
+    return [*lines, *circumstances(found)]
+
+
+def beside_table1(found: list[dict[str, Any]]) -> list[tuple[dict[str, Any] | None, dict[str, Any]]]:
+    """Rows in order, each with that of Table I of the same class, method, boundary and seed, if there is one."""
+    quick = {key(row): row for row in rows.read(sweep.RESULTS / "table1.jsonl")}
+    ordered = sorted(found, key=lambda row: (row["seed"], CLASSES.index(row["class"]), METHODS.index(key(row)[1:3])))
+    return [(quick.get(key(row)), row) for row in ordered]
+
+
+def _labels(row: dict[str, Any]) -> list[str]:
+    normal, method, boundary, seed = key(row)
+    return [normal, f"{method}, {boundary}".removesuffix(", -"), str(seed)]
 
 
 def figure1(found: list[dict[str, Any]]) -> Figure:

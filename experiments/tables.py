@@ -59,6 +59,7 @@ def table6(found: list[dict[str, Any]]) -> list[str]:
 TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table1": table1.table1,
     "table1-double": table1.table1_double,
+    "table1-again": table1.table1_again,
     "figure5": layer_cdf.table,
     "table3": table3.table3,
     "pretrained": pretrained.table,

@@ -25,6 +25,7 @@ from PIL import Image
 
 from experiments.bench import interleaved
 from mocca_jax import Detector
+from mocca_jax.console import pages
 
 PICTURES, BROKEN = 16, 4  # files, of which every fourth is broken
 BARE = 240  # pictures that the bare detector scores at once
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--at_once", type=int, default=200)
     options = parser.parse_args()
+    pages.restart()  # as the service does
     print(interleaved.circumstances(run=str(options.run)))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
