@@ -7,6 +7,7 @@ import { chance, figure, part, place, several, sort, verdict } from "./words.js"
 const at = id => document.getElementById(id);
 const make = (name, said, more = {}) => Object.assign(document.createElement(name), { textContent: said, ...more });
 const SMALL = 480;  // pixels across
+const AROUND = 128;  // pixels that the service shows on each side of a place, unless the picture ends before
 let now = null, about = null, url = "", good = "";
 
 export function begin(known) {
@@ -100,9 +101,11 @@ async function explained(item, { sides, explanation: { sentences, regions } }) {
     const found = await goodAddress(nearest);
     if (now !== item) { URL.revokeObjectURL(found); return; }
     URL.revokeObjectURL(good);
-    at("good-picture").src = good = found;
-    at("good-box").hidden = !!nearest.at || !(item.answer.regions?.length && sides);
-    if (!at("good-box").hidden) outline(at("good-box"), item.answer.regions[0].box, sides);
+    const image = at("good-picture");
+    image.src = good = found;
+    at("good-box").hidden = !nearest.at && !(item.answer.regions?.length && sides);
+    if (nearest.at) await image.decode().then(() => outline(at("good-box"), marked(nearest.at), [image.naturalWidth, image.naturalHeight]));
+    else if (!at("good-box").hidden) outline(at("good-box"), item.answer.regions[0].box, sides);
     const name = nearest.name ?? nearest.number;
     at("good-name").textContent = nearest.at
       ? `The good place that is most alike, with its surroundings: ${name}, at ${nearest.at.join(",")}`
@@ -112,6 +115,9 @@ async function explained(item, { sides, explanation: { sentences, regions } }) {
     // its file is gone: the words do without
   }
 }
+
+// The box around a place, in the picture of its surroundings.
+const marked = place => [...place.map(start => Math.max(Math.min(start, AROUND) - 8, 0)), 24, 24];
 
 function overlaid(item, found) {
   const [wide, high] = found.sides, [left, top, width, height] = found.overlay_box;
