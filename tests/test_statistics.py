@@ -5,7 +5,6 @@ import base64
 import io
 import json
 
-import httpx
 import jax
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mocca_jax import Detector, pipeline, weights
-from mocca_jax.commands import predict, serve
+from mocca_jax.commands import predict
 from mocca_jax.errors import UserError
 from mocca_jax.export import artifact as export
 from mocca_jax.files import whole
@@ -21,6 +20,7 @@ from mocca_jax.outputs import bundle, predictions, results
 from mocca_jax.scoring import maps, placed
 from mocca_jax.training import parallel
 from mocca_jax.weights import packaged
+from tests.asking import service_of
 from tests.runs import drawn, pictures, rows_of
 from tests.runs import untrained as config_of
 
@@ -136,10 +136,8 @@ def test_a_service_answers_with_decision_and_map(detector, washers):
     files = [pictures(washers, f"test/{kind}")[0] for kind in ("square", "good")]
 
     async def asked():
-        app = serve.make_app(detector)
-        transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as to:
-            return [(await to.post("/score?map=true", content=path.read_bytes())).json() for path in files]
+        async with service_of(detector) as client:
+            return [(await client.post("/score?map=true", content=path.read_bytes())).json() for path in files]
 
     answers = asyncio.run(asked())
     assert [answer["anomalous"] for answer in answers] == detector.predict(files).tolist() == [True, False]

@@ -4,14 +4,13 @@ import asyncio
 import base64
 import io
 
-import httpx
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from mocca_jax import Detector, pipeline
-from mocca_jax.commands import predict, serve
+from mocca_jax.commands import predict
 from mocca_jax.configs import folder as folder_config
 from mocca_jax.data.inputs import TILES, Inputs
 from mocca_jax.data.pictures import Pictures
@@ -23,6 +22,7 @@ from mocca_jax.outputs import results
 from mocca_jax.report import overlays
 from mocca_jax.scoring import maps, regions, tiled
 from mocca_jax.training import parallel
+from tests.asking import service_of
 from tests.runs import rows_of
 from tests.woven import SIDES, config_of, save, spotted, texture, textures
 
@@ -114,12 +114,7 @@ def test_the_service_scores_and_draws_tiles(detector):
     Image.fromarray(picture).save(file, "PNG")
 
     async def asked():
-        app = serve.make_app(detector)
-        transport = httpx.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://x") as client,
-        ):
+        async with service_of(detector) as client:
             return (await client.post("/score?map=true", content=file.getvalue())).json()
 
     answer = asyncio.run(asked())

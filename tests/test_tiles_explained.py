@@ -4,18 +4,18 @@ import asyncio
 import io
 import json
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from mocca_jax import Detector
-from mocca_jax.commands import predict, serve
+from mocca_jax.commands import predict
 from mocca_jax.files import whole
 from mocca_jax.outputs import bundle, predictions
 from mocca_jax.report import page as report
 from mocca_jax.report import reasons
 from mocca_jax.scoring import explain, placed, tile_bank
+from tests.asking import service_of
 from tests.woven import SIDES, spotted
 
 
@@ -121,12 +121,7 @@ def test_the_service_says_why_and_shows_the_nearest_good_place(detector, woven):
     Image.fromarray(spotted(600, 60, 60)[0]).save(file, "PNG")
 
     async def asked():
-        app = serve.make_app(detector)
-        transport = httpx.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://x") as client,
-        ):
+        async with service_of(detector) as client:
             answer = (await client.post("/score?explain=true", content=file.getvalue())).json()
             nearest = answer["explanation"]["regions"][0]["nearest"]
             place = "left={}&top={}".format(*nearest["at"])

@@ -9,7 +9,7 @@ from mocca_jax.files import digests
 from mocca_jax.method import threshold
 from mocca_jax.outputs import bundle, decision
 from mocca_jax.pipeline.newcomers import Newcomers
-from mocca_jax.scoring import causes, fitting
+from mocca_jax.scoring import causes, fitting, localize
 from mocca_jax.scoring.scorer import Scorer
 
 
@@ -58,6 +58,6 @@ def content_of(content: bundle.Content, fitted: fitting.Fitted, keys: np.ndarray
     drawn = fitted.pixel_maps(content.inputs.shape)["heldout"]
     largest = np.array([values.max() for values in drawn])
     limit, _ = threshold.conformal_threshold(largest, content.config.alpha, after.rounding[decision.MAP])
-    ordinary = float(np.median(np.concatenate([values.ravel() for values in drawn]), overwrite_input=True))
+    ordinary = localize.ordinary(drawn)
     scale = bundle.MapScale(content.map_scale.method, ordinary, limit)
     return replace(after, map_scale=scale, map_heldout=largest)

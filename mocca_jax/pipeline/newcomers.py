@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from mocca_jax import console
 from mocca_jax.config import setting
-from mocca_jax.data import incoming
+from mocca_jax.data import incoming, threads
 from mocca_jax.data.decoded import Decoded
 from mocca_jax.data.findings import newcomers
 from mocca_jax.data.inputs import TILES
@@ -84,8 +83,7 @@ def read(pictures: Any, content: bundle.Content) -> Newcomers:
         decoded = Decoded(each, content.inputs)
         facts = facts_of(console.steps(decoded, "new pictures", len(each), "images"))
         return Newcomers(names, files, decoded, *facts, np.zeros(len(each)))
-    with ThreadPoolExecutor(DECODERS) as pool:
-        views = np.stack(list(pool.map(lambda one: incoming.view(one, content.inputs), each)))
+    views = np.stack(list(threads.each(lambda one: incoming.view(one, content.inputs), each, DECODERS)))
     return Newcomers(names, files, views, keys_of(views), smalls_of(views))
 
 

@@ -8,7 +8,7 @@ The test set has no say in either: its masks are looked at once, for the figures
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -90,7 +90,7 @@ def run(
     name = metrics.best(merits) if merits else next(iter(methods))
     chosen = methods[name]
     largest = {split: _largest(of) for split, of in chosen.drawn.items()}
-    ordinary = float(np.median(np.concatenate([found.ravel() for found in chosen.drawn["heldout"]])))
+    usual = ordinary(chosen.drawn["heldout"])
     size = float(np.abs(largest["heldout"]).max())
     tied = ready.rounding if ready else rounding.of_maps(context, chosen.draw, pictures["heldout"], size)
     threshold, _ = thresholds.conformal_threshold(largest["heldout"], config.alpha, tied)
@@ -100,7 +100,7 @@ def run(
         for other, of in methods.items()
     }
     result = {"method": name, "candidates": candidates, "threshold": threshold, "rounding": tied}
-    result |= {"ordinary": ordinary, "test": None}
+    result |= {"ordinary": usual, "test": None}
     if dataset.test is None:
         shown = chosen.drawn.get("defects", [])[: min(config.overlays, EXAMPLES)]
         return Localized(result, largest, chosen.statistics, dataset.defects, dict(enumerate(shown)))
@@ -187,6 +187,12 @@ def _masks(pictures: Pictures, found: list[np.ndarray]) -> list[np.ndarray | Non
 
 def _with_progress(method: maps.Maps, pictures: Pictures, what: str) -> Iterator[np.ndarray]:
     return console.steps(method(pictures), what, len(pictures), "images")
+
+
+def ordinary(drawn: Iterable[np.ndarray]) -> float:
+    """The median value of the pixels of maps of any sizes."""
+    values = np.concatenate([of.ravel() for of in drawn])
+    return float(np.median(values, overwrite_input=True))  # without one more copy
 
 
 def _largest(found: list[np.ndarray]) -> np.ndarray:

@@ -37,9 +37,8 @@ class Scorer:
         self.config, self.inputs, self.aggregate, self.scale = config, inputs, aggregate, scale
         self.stage = stages.last(config)
         self.model = evaluate.built(config, inputs.shape)
-        self.mesh, self._one = parallel.own_mesh(), parallel.own_mesh(1)
-        if placed.is_used(config):
-            self.mesh = parallel.sharing(self.mesh)
+        every, self._one = parallel.own_mesh(), parallel.own_mesh(1)
+        self.mesh = parallel.sharing(every) if placed.is_used(config) else every
         self._held = jax.device_get(state.replace(opt_state=()))
         program = self.model, self.stage, inputs.preprocess, config
         self._program = evaluate.make_program(*program)
@@ -54,7 +53,7 @@ class Scorer:
 
     @functools.cached_property
     def _state_of_one(self) -> TrainState:
-        return parallel.replicate(self._held, self._one)
+        return self.state if self.mesh.size == 1 else parallel.replicate(self._held, self._one)
 
     def scores(self, pictures: Any) -> evaluate.Scores:
         """Of pictures, or of the frames of one video; see `detector.Detector.score`."""
