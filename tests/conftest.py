@@ -31,6 +31,9 @@ if QUICK not in os.environ.get("XLA_FLAGS", ""):
     if subprocess.run(command, env=tried, capture_output=True, check=False).returncode == 0:
         os.environ["XLA_FLAGS"] = tried["XLA_FLAGS"]
 
+# Compiler options of the programs that compute longer than they compile: readable convolutions in double precision.
+LOOPS = {"xla_backend_optimization_level": 1}
+
 # As our commands: the processes that are started here have large pages of memory.
 os.environ.update(pages.environment())
 

@@ -60,8 +60,8 @@ def test_the_detector_of_pictures_is_timed_and_compared(emitted, untrained):
 
 def test_stacked_models_are_those_of_runs_one_by_one(double, smoke, tmp_path, monkeypatch):
     few = synthetic._split
-    monkeypatch.setattr(synthetic, "_split", lambda rng, normal, anomalous: few(rng, normal // 12, anomalous // 12))
-    smoke.update(layers=(1,), radius_warmup_epochs=0, batch_size=8)
+    monkeypatch.setattr(synthetic, "_split", lambda rng, normal, anomalous: few(rng, normal // 24, anomalous // 24))
+    smoke.update(layers=(1,), radius_warmup_epochs=0, batch_size=4)
     smoke.reconstruction.epochs, smoke.one_class.epochs = 1, 2
     auc = pipeline.run(smoke, tmp_path / "run")["metrics"]["combined"]["auc"]
     made, train_all = [], stacked.trained

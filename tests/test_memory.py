@@ -62,7 +62,7 @@ def test_a_later_field_of_another_value_makes_another_config(smoke):
     assert lines == ["accumulation: 1 there, 3 here"]
 
 
-def whole_and_parts(smoke, rng, parts, stage="one_class", batch=12, real=9):
+def whole_and_parts(smoke, rng, parts, stage="one_class", batch=6, real=5):
     """Two steps on one batch, the last units padding: at once and in parts."""
     image, mask = jnp.asarray(rng.random((batch, *SHAPE))), jnp.asarray(np.arange(batch) < real, float)
     found = []

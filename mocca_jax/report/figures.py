@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from mocca_jax.method import metrics
 from mocca_jax.outputs import decision, verdict
@@ -153,6 +152,8 @@ def _roc(given: _Given) -> _Plan | None:
     figures = measured(given.result, test) if test else {}
     if not figures:
         return None
+    from sklearn.metrics import roc_curve  # slow to import, needed only here
+
     known = test["label"] >= 0
     curves = {}
     for name, row in figures.items():
