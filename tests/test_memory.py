@@ -1,6 +1,8 @@
 """Memory and precision: what is said beforehand, a batch in parts, activations computed again, bfloat16 products."""
 
+import ctypes
 import json
+import platform
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from mocca_jax import models
 from mocca_jax.config import files
 from mocca_jax.configs import cifar10, mvtec, video
 from mocca_jax.data.inputs import Inputs
-from mocca_jax.training import accumulation, parallel
+from mocca_jax.training import accumulation, memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
 from tests.conftest import REPOSITORY
@@ -60,6 +62,21 @@ def test_a_later_field_of_another_value_makes_another_config(smoke):
     assert configs.digest(changed) != configs.digest(smoke)
     lines = configs.differences(configs.as_dict(changed), configs.as_dict(smoke))
     assert lines == ["accumulation: 1 there, 3 here"]
+
+
+def test_memory_that_was_freed_in_pieces_is_given_back():
+    c = ctypes.CDLL(None)
+    c.malloc.restype, c.free.argtypes, c.memset.argtypes = (ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p] * 3)
+    blocks = [c.malloc(2**16) for _ in range(2000)]
+    for block in blocks:
+        c.memset(block, 1, 2**16)
+    for block in blocks[:-1]:  # the last one, at the end, keeps the others
+        c.free(block)
+    before = memory.resident()
+    memory.give_back()
+    after = memory.resident()
+    c.free(blocks[-1])
+    assert before - after > 100e6 or platform.libc_ver()[0] != "glibc"
 
 
 def whole_and_parts(smoke, rng, parts, stage="one_class", batch=6, real=5):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mocca_jax import models
 from mocca_jax.scoring import evaluate
-from mocca_jax.training import parallel
+from mocca_jax.training import memory, parallel
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
 
@@ -24,7 +24,9 @@ def make(
 
     `preprocess` turns the batch into the network's input, of `config`'s side where it cuts.
     """
-    compiled, state, images = program(config, batch, stage_name, layers, scores, preprocess)
+    jitted, state, images = program(config, batch, stage_name, layers, scores, preprocess)
+    compiled = jitted.lower(state, *images).compile()
+    memory.give_back()
     if scores:
         return lambda: jax.block_until_ready(compiled(state, *images))
     return stepping(compiled, state, images)

@@ -46,8 +46,8 @@ def _dimensions(x: jax.Array) -> tuple[str, str, str]:
 def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
     """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own."""
     if x.ndim == 5:
-        seen = _neighbours(x, kernel.shape[0], strides[0], padding[0])
-        return _framewise(lambda y, k: fast_conv(y, k, strides[1:], padding[1:]), seen, _over_frames(kernel))
+        framewise = functools.partial(fast_conv, strides=strides[1:], padding=padding[1:])
+        return _over_clip(framewise, strides[0], padding[0], x, kernel.astype(x.dtype))
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
     height, width = kernel.shape[:2]
@@ -59,7 +59,25 @@ def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding)
     if strides == (1, 1) and padding == ((0, 0), (0, 0)):
         return _inside(rewrites.conv(x, kernel), same)
     strided = functools.partial(conv, strides=strides, padding=padding)
-    return rewrites.with_gradients(strided, strided, strided)(x, kernel.astype(x.dtype))
+    halved = strides == (2, 2) and padding == same and x.shape[1] % 2 == x.shape[2] % 2 == 0
+    of_input = _halving if halved else strided
+    return rewrites.with_gradients(strided, of_input, strided)(x, kernel.astype(x.dtype))
+
+
+def _halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv` with strides of two and half the kernel as padding: of an image whose channels are blocks of 2x2.
+
+    Its input gradient has no zeros between samples, which XLA's CPU back end is slow at.
+    """
+    batch, height, width, channels = x.shape
+    blocks = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    around = [(size // 2 % 2, (size // 2 + 1) % 2) for size in kernel.shape[:2]]  # zeros that make whole blocks of it
+    kernel = jnp.pad(kernel, (*around, (0, 0), (0, 0)))
+    rows, columns = (size // 2 for size in kernel.shape[:2])
+    kernel = kernel.reshape(rows, 2, columns, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
+    kernel = kernel.reshape(rows, columns, 4 * channels, -1)
+    padding = tuple((size // 2, (size - 1) // 2) for size in (rows, columns))
+    return conv(blocks.reshape(*blocks.shape[:3], -1), kernel, (1, 1), padding)
 
 
 def _inside(y: jax.Array, border: Padding) -> jax.Array:
@@ -105,8 +123,8 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
     if strides[0] == 2:
         kernel = _phases_as_channels(kernel)
         reach = kernel.shape[0] // 2
-    seen = _neighbours(x, 2 * reach + 1, 1, (reach, reach))
-    y = _framewise(lambda y, k: fast_transposed_conv(y, k, strides[1:]), seen, _over_frames(kernel))
+    framewise = functools.partial(fast_transposed_conv, strides=strides[1:])
+    y = _over_clip(framewise, 1, (reach, reach), x, kernel.astype(x.dtype))
     if strides[0] == 1:
         return y
     batch, steps, height, width, channels = y.shape
@@ -114,23 +132,39 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
     return y.reshape(batch, 2 * steps, height, width, channels // 2)
 
 
-def _neighbours(x: jax.Array, taps: int, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """`[B, T, H, W, C]` -> `[B, T', H, W, taps * C]`: the frames that a kernel of `taps` sees at each of its steps."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _over_clip(framewise: rewrites.Conv, stride: int, padding: tuple[int, int], x: jax.Array, kernel: jax.Array):
+    """A convolution over three axes: of images whose channels are all the frames that the kernel sees at a step.
+
+    These images, three to five times the memory of the clip, are not kept for the gradient but made once more.
+
+    Args:
+        framewise: the convolution over rows and columns.
+        stride: frames between steps.
+        padding: frames of zeros before and after the clip.
+        x: `[B, T, H, W, C]`.
+        kernel: `[kT, kH, kW, C, C_out]`.
+    """
+    return _at_all_steps(framewise, stride, padding, x, kernel)
+
+
+def _at_all_steps(framewise, stride, padding, x, kernel):
+    taps = len(kernel)
     padded = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0), (0, 0)))
     last = padded.shape[1] - taps
-    return jnp.concatenate([padded[:, tap : tap + last + 1 : stride] for tap in range(taps)], -1)
+    seen = jnp.concatenate([padded[:, tap : tap + last + 1 : stride] for tap in range(taps)], -1)
+    over_frames = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    y = framewise(seen.reshape(-1, *seen.shape[2:]), over_frames)
+    return y.reshape(*seen.shape[:2], *y.shape[1:])
 
 
-def _over_frames(kernel: jax.Array) -> jax.Array:
-    """`[kT, kH, kW, C_in, C_out]` -> `[kH, kW, kT * C_in, C_out]`, for `_neighbours`."""
-    taps, height, width, c_in, c_out = kernel.shape
-    return kernel.transpose(1, 2, 0, 3, 4).reshape(height, width, taps * c_in, c_out)
+def _over_clip_backward(framewise, stride, padding, residuals, dy):
+    x, kernel = residuals
+    apply = functools.partial(_at_all_steps, framewise, stride, padding)
+    return jax.vjp(apply, rewrites.after(x, dy), kernel)[1](dy)
 
 
-def _framewise(apply, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A function of images on every frame of clips."""
-    y = apply(x.reshape(-1, *x.shape[2:]), kernel)
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+_over_clip.defvjp(lambda *given: (_at_all_steps(*given), given[3:]), _over_clip_backward)
 
 
 def phases(kernel: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ device is compared with its own limit. All figures are bytes.
 """
 
 import contextlib
+import ctypes
 import math
 import resource
 import sys
@@ -62,6 +63,7 @@ class Budget:
 
     def __call__(self, where: str, program: Any, state: Any, shapes: Any, saves: bool) -> None:
         """Raises `UserError` where what the program needs is not there."""
+        give_back()
         found, available = of_program(program, state, shapes, saves)
         self.estimates.append(found)
         logging.info("%s: %s", where, line(found, available))
@@ -71,6 +73,15 @@ class Budget:
     def peak(self) -> int | None:
         """The most that any was expected to hold."""
         return max((found.peak for found in self.estimates), default=None)
+
+
+def give_back() -> None:
+    """Gives the memory that was freed back to the system, where the C library can (glibc).
+
+    Compiling a large step leaves a gigabyte in pieces that no later array fits into.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def estimate(
