@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -22,17 +23,16 @@ from mocca_jax.training import parallel  # noqa: E402
 from tests import runs  # noqa: E402
 from tests import woven as woven_textures  # noqa: E402
 
-# Tests compile much and compute little: code is made quickly, here and in the processes they start. XLA ends a process
-# whose flags it does not know, so another process tries them first.
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+# Most tests compile much and compute little: code is made quickly, here and in the processes they start; `optimised` is
+# for the others. XLA ends a process whose flags it does not know, so another process tries them first.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+jax.config.update("jax_disable_most_optimizations", True)
+QUICK = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"  # where that is switched off
 if QUICK not in os.environ.get("XLA_FLAGS", ""):
     tried = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(command, env=tried, capture_output=True, check=False).returncode == 0:
         os.environ["XLA_FLAGS"] = tried["XLA_FLAGS"]
-
-# Compiler options of the programs that compute longer than they compile: readable convolutions in double precision.
-LOOPS = {"xla_backend_optimization_level": 1}
 
 # As our commands: the processes that are started here have large pages of memory.
 os.environ.update(pages.environment())
@@ -51,6 +51,20 @@ parallel.make_mesh.__defaults__ = parallel.own_mesh.__defaults__ = (1,)
 # Files of tests that take longest, the longest first. They are begun first: one at the end would leave a core idle.
 LONGEST = ("run", "hosts", "finish", "from_parts_to_page", "page_in_a_browser", "serve", "memory", "commands", "video")
 LONGEST += ("video_resnet", "readme", "notebook", "efficientnet", "export", "folder", "content", "watch", "page")
+
+
+@contextmanager
+def optimising() -> Iterator[None]:
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def optimised() -> Iterator[None]:
+    """For tests that compute longer than they compile: readable convolutions in double precision, many pictures."""
+    with optimising():
+        yield
 
 
 @pytest.fixture
@@ -98,7 +112,8 @@ def woven(tmp_path_factory) -> Path:
 def in_tiles(woven, tmp_path_factory) -> Path:
     """A finished run in tiles, on `woven`."""
     folder = shared(tmp_path_factory) / "in_tiles"
-    return runs.once(folder, lambda draft: pipeline.run(woven_textures.config_of(woven), draft))
+    with optimising():
+        return runs.once(folder, lambda draft: pipeline.run(woven_textures.config_of(woven), draft))
 
 
 @pytest.fixture(scope="session")

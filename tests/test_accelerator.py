@@ -58,7 +58,7 @@ def test_the_detector_of_pictures_is_timed_and_compared(emitted, untrained):
     assert all(row["equal"] and row["scores"] < 1e-4 for row in found[2:])
 
 
-def test_stacked_models_are_those_of_runs_one_by_one(double, smoke, tmp_path, monkeypatch):
+def test_stacked_models_are_those_of_runs_one_by_one(optimised, double, smoke, tmp_path, monkeypatch):
     few = synthetic._split
     monkeypatch.setattr(synthetic, "_split", lambda rng, normal, anomalous: few(rng, normal // 24, anomalous // 24))
     smoke.update(layers=(1,), radius_warmup_epochs=0, batch_size=4)

@@ -17,6 +17,8 @@ from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
 from tests.test_train import assert_close
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 BATCH = 10  # not divisible by 8: every batch is padded to 16
 
 

@@ -17,7 +17,7 @@ from mocca_jax.method import losses
 from mocca_jax.models import convolutions, heads, residual, rewrites
 from mocca_jax.training import step as train
 from mocca_jax.training.stages import STAGES
-from tests.conftest import LOOPS, REPOSITORY
+from tests.conftest import REPOSITORY
 
 TOLERANCE = 1e-6  # recorded numbers are rounded to single precision
 
@@ -71,7 +71,7 @@ def assert_close(ours, theirs, name):
 
 
 @pytest.mark.parametrize("mode, formulation", [("eval", "plain"), ("train", "rewritten")])
-def test_outputs_gradients_and_statistics_equal_pytorchs(double, recorded, state_dict, mode, formulation):
+def test_outputs_gradients_and_statistics_equal_pytorchs(request, double, recorded, state_dict, mode, formulation):
     variables, moved = torch_weights.resnet_variables(state_dict)
     assert moved == len(state_dict) == 206
     variables = jax.tree.map(np.float64, variables)
@@ -90,7 +90,8 @@ def test_outputs_gradients_and_statistics_equal_pytorchs(double, recorded, state
         (loss, found), gradients = jax.jit(jax.value_and_grad(outputs, has_aux=True))(variables["params"])
         assert_gradient_norms(recorded, state_dict, mode, gradients)
     else:
-        loss, found = jax.jit(outputs, compiler_options=LOOPS)(variables["params"])
+        request.getfixturevalue("optimised")
+        loss, found = jax.jit(outputs)(variables["params"])
     made, features, statistics = found
     assert_close(loss, recorded[f"{mode}/loss"], "loss")
     for name, feature in features.items():

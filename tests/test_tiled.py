@@ -26,6 +26,8 @@ from tests.asking import service_of
 from tests.runs import rows_of
 from tests.woven import SIDES, config_of, save, spotted, texture, textures
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture(scope="module")
 def detector(in_tiles):

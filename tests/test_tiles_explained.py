@@ -18,6 +18,8 @@ from mocca_jax.scoring import explain, placed, tile_bank
 from tests.asking import service_of
 from tests.woven import SIDES, spotted
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture(scope="module")
 def detector(in_tiles):

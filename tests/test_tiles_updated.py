@@ -21,6 +21,8 @@ from mocca_jax.scoring.tile_bank import Bank, middles
 from mocca_jax.training import parallel
 from tests.woven import config_of, save, spotted, texture
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture
 def run(in_tiles, tmp_path):

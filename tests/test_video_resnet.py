@@ -17,7 +17,7 @@ from mocca_jax import models, torch_weights
 from mocca_jax.errors import UserError
 from mocca_jax.method import losses
 from mocca_jax.training import step as train
-from tests.conftest import LOOPS, REPOSITORY
+from tests.conftest import REPOSITORY
 
 TOLERANCE = 1e-6  # recorded numbers are rounded to single precision
 LAYERS = tuple(range(7))
@@ -78,13 +78,14 @@ def assert_close(ours, theirs, name):
         ("deep", "eval", {"lstm_layers": 2, "lstm_bidirectional": True}),
     ],
 )
-def test_outputs_gradients_and_statistics_equal_pytorchs(double, recorded, variant, mode, changes):
+def test_outputs_gradients_and_statistics_equal_pytorchs(request, double, recorded, variant, mode, changes):
     state_dict = drawn(recorded, variant)
     variables, moved = torch_weights.video_variables(state_dict, record_video.SHAPE)
     assert moved == len(state_dict)
     variables = jax.tree.map(np.float64, variables)
     model = build(**changes)
-    options = {} if "formulation" in changes else LOOPS
+    if "formulation" not in changes:
+        request.getfixturevalue("optimised")
     clip = jnp.asarray(record_video.clip().transpose(0, 2, 3, 4, 1), jnp.float64)
 
     def outputs(params):
@@ -96,12 +97,10 @@ def test_outputs_gradients_and_statistics_equal_pytorchs(double, recorded, varia
         return loss + losses.reconstruction_error(made, clip).mean(), (made, features, updated["batch_stats"])
 
     if mode == "train":
-        (loss, found), gradients = jax.jit(
-            jax.value_and_grad(outputs, has_aux=True), compiler_options=options
-        )(variables["params"])
+        (loss, found), gradients = jax.jit(jax.value_and_grad(outputs, has_aux=True))(variables["params"])
         assert_gradient_norms(recorded, f"{variant}/train/gradient_norm/", gradients)
     else:
-        loss, found = jax.jit(outputs, compiler_options=options)(variables["params"])
+        loss, found = jax.jit(outputs)(variables["params"])
     made, features, statistics = found
     assert_close(loss, recorded[f"{variant}/{mode}/loss"], "loss")
     for name, feature in features.items():
