@@ -62,6 +62,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table1-again": table1.table1_again,
     "figure5": layer_cdf.table,
     "table3": table3.table3,
+    "table3-long": table3.table3_long,
     "pretrained": pretrained.table,
     "pretexts": pretexts_table.table,
     "scratch": scratch.table,
