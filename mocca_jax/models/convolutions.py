@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mocca_jax.models import rewrites
+from mocca_jax.models.ordering import after
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
@@ -161,7 +162,7 @@ def _at_all_steps(framewise, stride, padding, x, kernel):
 def _over_clip_backward(framewise, stride, padding, residuals, dy):
     x, kernel = residuals
     apply = functools.partial(_at_all_steps, framewise, stride, padding)
-    return jax.vjp(apply, rewrites.after(x, dy), kernel)[1](dy)
+    return jax.vjp(apply, after(dy, x), kernel)[1](dy)
 
 
 _over_clip.defvjp(lambda *given: (_at_all_steps(*given), given[3:]), _over_clip_backward)

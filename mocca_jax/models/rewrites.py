@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mocca_jax.models.ordering import after
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Conv = Callable[[jax.Array, jax.Array], jax.Array]  # of an image and a kernel
 PART_SIZE = 2**17  # values of a result on one device that the gradient of its kernel takes at a time
@@ -62,15 +64,6 @@ def _tiny_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     padded = jnp.pad(x, ((0, 0), (height // 2, height // 2), (width // 2, width // 2), (0, 0)))
     shifted = [padded[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)]
     return jnp.concatenate(shifted, -1) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
-
-
-def after(x: jax.Array, other: jax.Array) -> jax.Array:
-    """`x`, of which nothing is computed before `other` is there.
-
-    What the forward and the backward pass both compute, XLA computes once and keeps for all the time between; on a CPU
-    it does not heed its own barriers.
-    """
-    return x + (0 * other.ravel()[0]).astype(x.dtype)
 
 
 def with_gradients(forward: Conv, of_input: Conv, of_kernel: Conv) -> Conv:
@@ -267,7 +260,7 @@ def _norm_activate_backward(eps, slope, residuals, cotangents):
     y, mask, scale, bias, mean, variance = residuals
     axes = tuple(range(1, y.ndim - 1))
     pixels = math.prod(y.shape[1:-1])
-    inverse = after(lax.rsqrt(variance + eps), cotangents[0])
+    inverse = after(cotangents[0], lax.rsqrt(variance + eps))  # nothing of it is kept from the forward pass
     normal = (y - per_channel(mean, y)) * per_channel(inverse, y)
     d_out = cotangents[0]
     if slope != 1:
