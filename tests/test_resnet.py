@@ -213,6 +213,17 @@ def test_a_products_kernel_gradient_is_made_in_the_kernels_order(double, rng):
     assert made.eqns[-1].outvars == made.jaxpr.outvars and made.eqns[-1].primitive.name == "dot_general"
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_over_clips_keeps_the_clip_alone_for_its_gradient(rng, transposed):
+    clip, kernel = jnp.asarray(rng.normal(size=(1, 4, 8, 8, 3))), jnp.asarray(rng.normal(size=(3, 3, 3, 3, 5)))
+    apply = {
+        False: lambda x, k: convolutions.fast_conv(x, k, (1, 1, 1), ((1, 1),) * 3),
+        True: lambda x, k: convolutions.fast_transposed_conv(x, k, (2, 2, 2)),
+    }[transposed]
+    kept = jax.tree.leaves(jax.vjp(apply, clip, kernel)[1])
+    assert sum(array.size for array in kept) <= clip.size + 4 * kernel.size  # its phases with zeros between
+
+
 def test_a_causal_convolution_over_clips_sees_no_later_frame(rng):
     clip = jnp.asarray(rng.normal(size=(1, 6, 8, 8, 2)), jnp.float32)
     conv = residual.Conv(3, (3, 3, 3), (1, 1, 1), causal=True)
