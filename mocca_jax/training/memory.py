@@ -42,6 +42,7 @@ class Estimate:
     step: int  # on top: temporary memory and batches, on all devices
     saving: int  # on top, at other times: copies of the state
     unread: int  # data in mapped files that was not read yet
+    held: int  # at most, until now: compiling takes more than a small step
 
     @property
     def needed(self) -> int:
@@ -51,7 +52,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """What the process is expected to hold at most."""
-        return self.needed + self.unread
+        return max(self.needed + self.unread, self.held)
 
 
 class Budget:
@@ -85,13 +86,23 @@ def give_back() -> None:
 
 
 def estimate(
-    *, resident: int, unread: int, state: int, batch: int, temporary: int, fresh: int, devices: int, saves: bool
+    *,
+    resident: int,
+    unread: int,
+    held: int,
+    state: int,
+    batch: int,
+    temporary: int,
+    fresh: int,
+    devices: int,
+    saves: bool,
 ) -> Estimate:
     """The estimate from numbers alone.
 
     Args:
         resident: what the process holds, one copy of the state on each device included.
         unread: of mapped files.
+        held: by the process at most until now.
         state: one copy of it.
         batch: the part of a batch that one device gets.
         temporary: of the program on one device.
@@ -100,7 +111,7 @@ def estimate(
         saves: whether checkpoints are written.
     """
     step = devices * (temporary + fresh + IN_FLIGHT * batch)
-    return Estimate(resident, devices * state, step, SAVED_COPIES * state if saves else 0, unread)
+    return Estimate(resident, devices * state, step, SAVED_COPIES * state if saves else 0, unread, held)
 
 
 def check(found: Estimate, available: int | None, where: str, config: Any) -> None:
@@ -151,10 +162,12 @@ def of_program(compiled: Any, state: Any, batch: Any, saves: bool) -> tuple[Esti
     }
     stats = _fullest()
     if stats:
-        made = estimate(**per_device, resident=stats["bytes_in_use"], unread=0, devices=1, saves=False)
+        held = {"resident": stats["bytes_in_use"], "held": stats["peak_bytes_in_use"]}
+        made = estimate(**per_device, **held, unread=0, devices=1, saves=False)
         return made, stats.get("bytes_limit")
     devices = jax.local_device_count()
-    made = estimate(**per_device, resident=resident(), unread=unread(), devices=devices, saves=saves)
+    held = {"resident": resident(), "unread": unread(), "held": peak()}
+    made = estimate(**per_device, **held, devices=devices, saves=saves)
     return made, available()
 
 
