@@ -55,14 +55,24 @@ LONGEST += ("video_resnet", "readme", "notebook", "efficientnet", "export", "fol
 
 @contextmanager
 def optimising() -> Iterator[None]:
+    """Programs round otherwise then: none is shared with what comes before or after."""
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+    jax.clear_caches()
 
 
 @pytest.fixture
 def optimised() -> Iterator[None]:
-    """For tests that compute longer than they compile: readable convolutions in double precision, many pictures."""
+    """For tests that compute longer than they compile: readable convolutions in double precision."""
+    with optimising():
+        yield
+
+
+@pytest.fixture(scope="module")
+def optimised_file() -> Iterator[None]:
+    """The same for all tests of a file: many pictures."""
     with optimising():
         yield
 

@@ -16,8 +16,6 @@ from mocca_jax.training import interrupts, parallel
 from mocca_jax.training import step as train
 from tests.runs import drawn, pictures, rows_of, shallow
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 @pytest.fixture
 def few_made_up(monkeypatch):

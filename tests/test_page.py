@@ -34,8 +34,6 @@ from mocca_jax.data.incoming import Seen
 from mocca_jax.errors import UserError
 from tests import runs
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 HERE = "http://127.0.0.1:8000"
 
 

@@ -24,8 +24,6 @@ from tests import runs
 from tests.runs import save
 from tests.test_operation import png, process
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):

@@ -12,8 +12,6 @@ from mocca_jax.scoring import evaluate, fitting, maps, placed, rounding
 from mocca_jax.training import parallel
 from tests import runs
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 COMPANIES = {
     "alone": lambda pictures: [pictures[n : n + 1] for n in range(len(pictures))],
     "in pairs": lambda pictures: [pictures[n : n + 2] for n in range(0, len(pictures), 2)],

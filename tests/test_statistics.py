@@ -24,8 +24,6 @@ from tests.asking import service_of
 from tests.runs import drawn, pictures, rows_of
 from tests.runs import untrained as config_of
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 @pytest.fixture(scope="module")
 def detector(untrained):

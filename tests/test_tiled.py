@@ -26,7 +26,7 @@ from tests.asking import service_of
 from tests.runs import rows_of
 from tests.woven import SIDES, config_of, save, spotted, texture, textures
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimised_file")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from mocca_jax.scoring import explain, placed, tile_bank
 from tests.asking import service_of
 from tests.woven import SIDES, spotted
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimised_file")
 
 
 @pytest.fixture(scope="module")

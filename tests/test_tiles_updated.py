@@ -21,7 +21,7 @@ from mocca_jax.scoring.tile_bank import Bank, middles
 from mocca_jax.training import parallel
 from tests.woven import config_of, save, spotted, texture
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimised_file")
 
 
 @pytest.fixture

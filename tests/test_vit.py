@@ -15,8 +15,6 @@ from mocca_jax.weights import vit as converter
 from tests.conftest import REPOSITORY
 from tests.test_efficientnet import build, drawn, features
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 SMALL = (record.PATCH, record.WIDTH, record.HEADS)
 SIZES = {
     "dinov2": vit.Size(*SMALL, 0, record.GRID, 1e-6, record.DEPTH),
