@@ -79,9 +79,8 @@ def table3_long(found: list[dict[str, Any]]) -> list[str]:
     for row in sorted(found, key=lambda row: (order(row["category"], *key_of(row)), row["seed"])):
         category, (method, boundary), seed = row["category"], key_of(row), row["seed"]
         pair = default.get((category, method, boundary, seed), {}), row
-        values = [at(of, *path) for path in figures.values() for of in pair]
+        cells = [cell([of], *path) for path in figures.values() for of in pair]
         paper = f"{MVTEC[boundary][category][0]:.2f}" if method == "mocca" else ""
-        cells = ["" if value is None else f"{value:.3f}" for value in values]
         hours = f"{row['wall_seconds'] / 3600:.1f}"
         lines.append(line([category, what_is(method, boundary), str(seed), *cells, paper, hours]))
     return [*lines, *circumstances(found)]

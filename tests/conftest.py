@@ -58,9 +58,11 @@ def optimising() -> Iterator[None]:
     """Programs round otherwise then: none is shared with what comes before or after."""
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.clear_caches()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+        jax.clear_caches()
 
 
 @pytest.fixture

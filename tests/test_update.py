@@ -77,7 +77,7 @@ def test_statistics_are_those_of_all_pictures_together(run, washers):
         x = encoding.features(new)[grid]
         size = {"coarse": (4, 4), "fine": (8, 8)}[grid]
         for part, values in places.distances(expected, x, size).items():
-            np.testing.assert_allclose(places.distances(found, x, size)[part], values, rtol=1e-4)  # single precision
+            np.testing.assert_allclose(places.distances(found, x, size)[part], values, rtol=1e-5)
 
 
 def test_scores_of_pictures_that_were_there_stay_left_out_and_all_count(run):
