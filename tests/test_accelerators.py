@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mocca_jax import Detector, models
 from mocca_jax.data import augment
 from mocca_jax.export import artifact, exported
-from mocca_jax.models import convolutions, efficientnet, imagenet_resnet, pieces, rewrites
+from mocca_jax.models import convolutions, efficientnet, imagenet_resnet, norms, pieces, rewrites
 from mocca_jax.outputs import bundle
 from mocca_jax.scoring import evaluate, maps, tiled
 from mocca_jax.training import parallel, stages
@@ -25,7 +25,8 @@ from tests.test_parallel import mesh_of
 
 ACCELERATORS = ("cuda", "tpu")
 FOR_CPUS = {  # functions that only a CPU should run
-    rewrites: ("conv", "upsample_conv", "max_pool", "norm_activate_pool", "norm_activate"),
+    rewrites: ("conv", "upsample_conv", "max_pool"),
+    norms: ("norm_activate_pool", "norm_activate"),
     convolutions: ("fast_conv", "fast_transposed_conv"),
     efficientnet: ("shifted_products", "paired_conv"),
     pieces: ("mapped",),

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from mocca_jax import models
-from mocca_jax.models import blocks, rewrites
+from mocca_jax.models import blocks, norms, rewrites
 from tests.test_train import assert_close
 
 
@@ -108,7 +108,7 @@ def test_a_tie_in_a_pooling_window_passes_the_gradient_once():
 def test_rewritten_variance_is_exact_far_from_zero(rng):
     """Values of mean 1000 and deviation 1: a variance from plain sums of squares would be noise."""
     y = (1000 + rng.normal(size=(8, 16, 16, 3))).astype(np.float32)
-    *_, variance = rewrites.norm_activate_pool(jnp.asarray(y), jnp.ones(8), 1e-4)
+    *_, variance = norms.norm_activate_pool(jnp.asarray(y), jnp.ones(8), 1e-4)
     np.testing.assert_allclose(variance, y.astype(np.float64).var((0, 1, 2)), rtol=1e-4)
 
 

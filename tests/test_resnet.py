@@ -196,6 +196,17 @@ def test_fast_convolutions_equal_the_definition(double, rng, monkeypatch, stride
     )
 
 
+@pytest.mark.parametrize("c_in, c_out", [(20, 3), (20, 20), (6, 3), (3, 6)])
+@pytest.mark.parametrize("positions", [1, 2**16])
+def test_kernel_gradients_equal_the_definition_with_few_channels_and_many(
+    double, rng, monkeypatch, c_in, c_out, positions
+):
+    monkeypatch.setattr(rewrites, "PART_SIZE", 20)
+    monkeypatch.setattr(rewrites, "PART_POSITIONS", positions)
+    x, kernel = jnp.asarray(rng.normal(size=(16, 4, 6, c_in))), jnp.asarray(rng.normal(size=(3, 3, c_in, c_out)))
+    assert_same_values_and_gradients(rewrites.conv, rewrites.same_conv, x, kernel)
+
+
 def test_a_batch_is_cut_where_its_result_is_large_and_every_device_has_as_much(monkeypatch):
     monkeypatch.setattr(rewrites, "PART_SIZE", 100)
     devices = jax.device_count()

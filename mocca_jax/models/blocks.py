@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mocca_jax.models import rewrites
+from mocca_jax.models import norms, rewrites
 
 LEAK = 0.01
 
@@ -91,7 +91,7 @@ class BatchNorm(nn.Module):
             scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
             bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         if train and self.affine and self.rewritten:
-            x, mean, variance = rewrites.norm_activate(x, mask, scale, bias, self.eps, self.slope)
+            x, mean, variance = norms.norm_activate(x, mask, scale, bias, self.eps, self.slope)
             running.update(mean, variance, _values_per_channel(x, mask))
             return x
         if not train:
@@ -120,7 +120,7 @@ class NormActivatePool(nn.Module):
             normal = normalize(pooled, running.mean.value, running.variance.value, self.eps)
             return leaky_relu(normal), y.mean((1, 2))
         if self.rewritten:
-            out, image_mean, mean, variance = rewrites.norm_activate_pool(y, mask, self.eps)
+            out, image_mean, mean, variance = norms.norm_activate_pool(y, mask, self.eps)
         else:
             image_mean = y.mean((1, 2))
             mean, variance = masked_moments(y, mask)

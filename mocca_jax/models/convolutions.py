@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mocca_jax.models import rewrites
-from mocca_jax.models.ordering import after
+from mocca_jax.models.ordering import after_each
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
@@ -62,7 +62,11 @@ def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding)
     strided = functools.partial(conv, strides=strides, padding=padding)
     halved = strides == (2, 2) and padding == same and x.shape[1] % 2 == x.shape[2] % 2 == 0
     of_input = _halving if halved else strided
-    return rewrites.with_gradients(strided, of_input, strided)(x, kernel.astype(x.dtype))
+    return rewrites.with_gradients(strided, of_input, _kernel_gradient_of(strided))(x, kernel.astype(x.dtype))
+
+
+def _kernel_gradient_of(conv: rewrites.Conv) -> rewrites.KernelGradient:
+    return rewrites.in_parts(rewrites.kernel_gradient_of(conv))
 
 
 def _halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -97,7 +101,7 @@ def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax
     if tiny:
         return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))
     doubling = functools.partial(transposed_conv, strides=strides)  # its input gradient is a strided convolution
-    return rewrites.with_gradients(_by_phases, doubling, _by_phases)(x, kernel)
+    return rewrites.with_gradients(_by_phases, doubling, _kernel_gradient_of(_by_phases))(x, kernel)
 
 
 def _by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -157,7 +161,7 @@ def _at_all_steps(framewise, stride, padding, x, kernel):
 def _over_clip_backward(framewise, stride, padding, residuals, dy):
     x, kernel = residuals
     apply = functools.partial(_at_all_steps, framewise, stride, padding)
-    return jax.vjp(apply, after(dy, x), kernel)[1](dy)
+    return jax.vjp(apply, after_each(dy, x), kernel)[1](dy)
 
 
 _over_clip.defvjp(lambda *given: (_at_all_steps(*given), given[3:]), _over_clip_backward)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.config import LATER, suggestion
-from mocca_jax.models import blocks, residual
+from mocca_jax.models import blocks, recurrence, residual
 
 HEAD_PREFIX = "head"
 
@@ -88,13 +88,9 @@ class LSTM(nn.Module):
 
     def _direction(self, x: jax.Array, name: str, reverse: bool) -> jax.Array:
         """`[B, T, C]` -> `[B, T, size]`. PyTorch has two bias vectors; the second is the weight of a constant input."""
-        init = blocks.torch_default(self.size)
-        dtypes = {"dtype": None if self.dtype == "float32" else self.dtype, "param_dtype": jnp.result_type(float)}
-        cell = nn.OptimizedLSTMCell(
-            self.size, **dtypes, kernel_init=init, recurrent_kernel_init=init, bias_init=init, parent=None
-        )
         constant = jnp.ones((*x.shape[:2], 1), x.dtype)
-        return nn.RNN(cell, reverse=reverse, keep_order=True, name=name)(jnp.concatenate([x, constant], -1))
+        layer = recurrence.LSTM(self.size, blocks.torch_default(self.size), reverse, self.dtype, name=name)
+        return layer(jnp.concatenate([x, constant], -1))
 
 
 class ClipSelector(nn.Module):

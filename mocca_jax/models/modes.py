@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.models import blocks, residual
-from mocca_jax.models.ordering import after
+from mocca_jax.models.ordering import after_each
 
 PRODUCTS = (blocks.Conv, blocks.Dense, residual.Conv, residual.TransposedConv)
 BLOCKS = (residual.Residual, residual.Downsample, residual.Upsample)
@@ -48,10 +48,10 @@ def _recompute(call, args, kwargs, context):
     x, mask, train = args
     alone = module.clone(parent=None, name=None)  # without a path: it is computed as it is
 
-    def apply(variables, x, mask):
+    def apply(x, variables, mask):
         return alone.apply(variables, x, mask, train, mutable=["batch_stats"])
 
-    y, updated = recomputed(apply)(module.variables, x, mask)
+    y, updated = recomputed(apply)(x, module.variables, mask)
     if module.is_mutable_collection("batch_stats"):
         for name, value in updated.get("batch_stats", {}).items():
             module.scope.put_variable("batch_stats", name, value)
@@ -59,14 +59,15 @@ def _recompute(call, args, kwargs, context):
 
 
 def recomputed(f):
-    """`f`, of arrays, that keeps nothing but its arguments for its gradient.
+    """`f(x, *others) -> (y, statistics)` of arrays `x`, `y` `[B, ...]` that keeps its arguments alone for its gradient.
 
-    As `jax.checkpoint`; the second computation waits for the gradient of the result, see `ordering.after`.
+    As `jax.checkpoint`; the second computation waits for the gradient of `y`, see `ordering`.
     """
     wrapped = jax.custom_vjp(f)
 
     def backward(arguments, cotangents):
-        return jax.vjp(f, *after(cotangents, arguments))[1](cotangents)
+        x, *others = arguments
+        return jax.vjp(f, after_each(cotangents[0], x), *others)[1](cotangents)
 
     wrapped.defvjp(lambda *arguments: (f(*arguments), arguments), backward)
     return wrapped

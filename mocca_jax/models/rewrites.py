@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mocca_jax.models.ordering import after
-
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Conv = Callable[[jax.Array, jax.Array], jax.Array]  # of an image and a kernel
+KernelGradient = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # of image, kernel, the result's gradient
+FEW = 16  # channels: a convolution with no more than that on both sides takes XLA's slow path on CPUs
+PART_POSITIONS = 2**16  # of a part of a kernel gradient with few channels
 PART_SIZE = 2**17  # values of a result on one device that the gradient of its kernel takes at a time
 PARTS = 8  # at most: each is compiled
 
@@ -41,6 +42,11 @@ def _matmul_backward(residuals, dy):
 matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
+def per_channel(values: jax.Array, x: jax.Array) -> jax.Array:
+    """`[C]` in the rank of `x [..., C]`."""
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Correlation with stride one and zero padding that keeps `H` and `W`; odd kernel sides; in `x`'s dtype."""
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
@@ -49,11 +55,7 @@ def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`same_conv`: one matrix product on tiny images, over pairs of columns where the output has few channels.
-
-    The kernel gradient is summed over parts of the batch: one large contraction over the whole batch falls out
-    of the cache and takes up to four times as long.
-    """
+    """`same_conv`: one matrix product on tiny images, over pairs of columns where the output has few channels."""
     tiny = math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2])
     return _tiny_conv(x, kernel) if tiny else _conv(x, kernel)
 
@@ -66,8 +68,14 @@ def _tiny_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.concatenate(shifted, -1) @ kernel.astype(x.dtype).reshape(-1, kernel.shape[-1])
 
 
-def with_gradients(forward: Conv, of_input: Conv, of_kernel: Conv) -> Conv:
-    """One convolution in three forms that equal each other: `forward` for its value, the others for its gradients."""
+def with_gradients(forward: Conv, of_input: Conv, of_kernel: KernelGradient) -> Conv:
+    """A convolution whose gradients are made in other ways than JAX's.
+
+    Args:
+        forward: the convolution.
+        of_input: an equal one, whose input gradient is taken.
+        of_kernel: the kernel gradient.
+    """
 
     @jax.custom_vjp
     def apply(x, kernel):
@@ -76,10 +84,29 @@ def with_gradients(forward: Conv, of_input: Conv, of_kernel: Conv) -> Conv:
     def backward(residuals, dy):
         x, kernel = residuals
         (dx,) = jax.vjp(lambda x: of_input(x, kernel), x)[1](dy)
-        return dx, kernel_gradient(of_kernel, x, kernel, dy)
+        return dx, of_kernel(x, kernel, dy)
 
     apply.defvjp(lambda x, kernel: (forward(x, kernel), (x, kernel)), backward)
     return apply
+
+
+def kernel_gradient_of(conv: Conv) -> KernelGradient:
+    """The gradient that JAX makes of this convolution."""
+    return lambda x, kernel, dy: jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
+
+
+def in_parts(gradient: KernelGradient) -> KernelGradient:
+    """The same kernel gradient, summed over parts of the batch.
+
+    One large contraction over the whole batch falls out of the cache and takes up to four times as long.
+    """
+
+    def summed(x, kernel, dy):
+        parts = _parts(len(x), dy.size)
+        pairs = zip(_cut_batch(x, parts), _cut_batch(dy, parts), strict=True)
+        return sum(gradient(x_part, kernel, dy_part) for x_part, dy_part in pairs)
+
+    return summed
 
 
 def _paired_if_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -88,14 +115,32 @@ def _paired_if_few(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _paired_conv(x, kernel) if few_channels and x.shape[2] % 2 == 0 else same_conv(x, kernel)
 
 
-_conv = with_gradients(_paired_if_few, same_conv, same_conv)
+def _same_kernel_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    """The kernel gradient of `same_conv`.
+
+    It is a convolution too, of which the output's channels are channels. Where they are few it is slow, and several
+    times slower in parts, and image and gradient change places: the gradient of the convolution in the opposite
+    direction is this one's, turned, and its channels are the input's. Over large parts that falls out of the cache.
+    """
+    c_in, c_out = kernel.shape[2:]
+    if c_out > FEW:
+        return in_parts(kernel_gradient_of(same_conv))(x, kernel, dy)
+    large = dy.size // c_out // jax.device_count() > PARTS * PART_POSITIONS
+    if c_in <= c_out or (c_in > FEW and large):
+        return kernel_gradient_of(same_conv)(x, kernel, dy)
+    return _turned_kernel_gradient(x, kernel, dy) if c_in <= FEW else in_parts(_turned_kernel_gradient)(x, kernel, dy)
 
 
-def kernel_gradient(conv: Conv, x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
-    """The gradient of `conv(x, kernel)` with respect to the kernel, summed over parts of the batch."""
-    parts = _parts(len(x), dy.size)
-    pairs = zip(_cut_batch(x, parts), _cut_batch(dy, parts), strict=True)
-    return sum(jax.vjp(lambda k, x=x_part: conv(x, k), kernel)[1](dy_part)[0] for x_part, dy_part in pairs)
+def _turned_kernel_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    return _turned(kernel_gradient_of(same_conv)(dy, _turned(kernel), x))
+
+
+def _turned(kernel: jax.Array) -> jax.Array:
+    """Of the convolution of the opposite direction: `[kH, kW, C_out, C_in]`."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+_conv = with_gradients(_paired_if_few, same_conv, _same_kernel_gradient)
 
 
 def _parts(batch: int, size: int) -> int:
@@ -119,9 +164,12 @@ def _cut_batch(x: jax.Array, parts: int) -> list[jax.Array]:
 
 def _paired_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`same_conv` on `[B, H, W/2, 2C]`: twice the output channels for a fifth more multiplications (5x5)."""
+    return same_conv(_column_pairs(x), pair_columns(kernel)).reshape(*x.shape[:3], kernel.shape[-1])
+
+
+def _column_pairs(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
-    y = same_conv(x.reshape(batch, height, width // 2, 2 * channels), pair_columns(kernel))
-    return y.reshape(batch, height, width, kernel.shape[-1])
+    return x.reshape(batch, height, width // 2, 2 * channels)
 
 
 def pair_columns(kernel: jax.Array) -> jax.Array:
@@ -171,111 +219,3 @@ def max_pool(y: jax.Array) -> jax.Array:
     rows = jnp.where(top >= bottom, top, bottom)
     left, right = rows[..., :channels], rows[..., channels:]
     return jnp.where(left >= right, left, right)
-
-
-def norm_activate_pool(y: jax.Array, mask: jax.Array, eps: float):
-    """Batch-norm without scale and offset, leaky ReLU, 2x2 max-pool, in that order, computed pool-first.
-
-    Normalisation and leaky ReLU are increasing, so the maximum may be taken before them; the statistics are
-    those of the un-pooled `y` over the images that `mask` keeps.
-
-    Returns:
-        The pooled activations `[B, H/2, W/2, C]`; the mean of each image of `y`, `[B, C]`; the batch mean and
-        biased variance, `[C]` each, through which no gradient flows.
-    """
-    return _norm_activate_pool(y, mask, eps)
-
-
-def _moments(y, mask):
-    """Per-example means, batch mean, biased variance; shifted so that one pass over `y` is accurate."""
-    axes = tuple(range(1, y.ndim - 1))
-    count = jnp.maximum(mask.sum(), 1)
-    sparse = y[(slice(None), *([slice(None, None, 4)] * len(axes)))]
-    shift = _masked_mean(sparse.mean(axes), mask, count)
-    centered = y - per_channel(shift, y)
-    example_mean = centered.mean(axes)
-    mean = _masked_mean(example_mean, mask, count)
-    variance = _masked_mean(jnp.square(centered).mean(axes), mask, count) - jnp.square(mean)
-    return example_mean + shift[None], mean + shift, jnp.maximum(variance, 0)
-
-
-def per_channel(values: jax.Array, x: jax.Array) -> jax.Array:
-    """`[C]` in the rank of `x [..., C]`."""
-    return values.reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def _masked_mean(values, mask, count):
-    return (mask[:, None] * values).sum(0) / count
-
-
-def _norm_activate_pool_forward(y, mask, eps):
-    image_mean, mean, variance = _moments(y, mask)
-    pooled = max_pool(y)
-    scale = lax.rsqrt(variance + eps)
-    normal = (pooled - per_channel(mean, y)) * per_channel(scale, y)
-    out = jnp.where(normal >= 0, normal, 0.01 * normal)
-    return (out, image_mean, mean, variance), (y, mask, pooled, mean, scale)
-
-
-def _norm_activate_pool_backward(_, residuals, cotangents):
-    y, mask, pooled, mean, scale = residuals
-    d_out, d_image_mean, *_ = cotangents
-    pixels = y.shape[1] * y.shape[2]
-    mean, scale = per_channel(mean, y), per_channel(scale, y)
-    normal = (pooled - mean) * scale
-    d_normal = jnp.where(normal >= 0, d_out, 0.01 * d_out)
-    count = jnp.maximum(mask.sum(), 1) * pixels
-    through_mean = scale * d_normal.sum((0, 1, 2), keepdims=True) / count
-    through_variance = jnp.square(scale) * (d_normal * normal).sum((0, 1, 2), keepdims=True) / count
-    mask = mask[:, None, None, None]
-    dy = jax.vjp(max_pool, y)[1](d_normal * scale)[0]
-    dy += d_image_mean[:, None, None, :] / pixels - mask * (through_mean + through_variance * (y - mean))
-    return dy, None
-
-
-_norm_activate_pool = jax.custom_vjp(
-    lambda y, mask, eps: _norm_activate_pool_forward(y, mask, eps)[0], nondiff_argnums=(2,)
-)
-_norm_activate_pool.defvjp(_norm_activate_pool_forward, _norm_activate_pool_backward)
-
-
-def norm_activate(y: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array, eps: float, slope: float):
-    """Batch-norm with scale and offset, then a leaky ReLU of this slope (1: none), over all axes but the last.
-
-    Returns:
-        The result, of `y`'s shape; the batch mean and biased variance, `[C]` each, through which no gradient flows.
-    """
-    return _norm_activate(y, mask, scale, bias, eps, slope)
-
-
-def _norm_activate_forward(y, mask, scale, bias, eps, slope):
-    _, mean, variance = _moments(y, mask)
-    factor = scale * lax.rsqrt(variance + eps)
-    out = (y - per_channel(mean, y)) * per_channel(factor, y) + per_channel(bias, y)
-    out = jnp.where(out >= 0, out, slope * out) if slope != 1 else out
-    return (out, mean, variance), (y, mask, scale, bias, mean, variance)
-
-
-def _norm_activate_backward(eps, slope, residuals, cotangents):
-    y, mask, scale, bias, mean, variance = residuals
-    axes = tuple(range(1, y.ndim - 1))
-    pixels = math.prod(y.shape[1:-1])
-    inverse = after(cotangents[0], lax.rsqrt(variance + eps))  # nothing of it is kept from the forward pass
-    normal = (y - per_channel(mean, y)) * per_channel(inverse, y)
-    d_out = cotangents[0]
-    if slope != 1:
-        d_out = jnp.where(normal * per_channel(scale, y) + per_channel(bias, y) >= 0, d_out, slope * d_out)
-    d_bias = d_out.sum(axes).sum(0)
-    d_scale = (d_out * normal).sum(axes).sum(0)
-    count = jnp.maximum(mask.sum(), 1) * pixels
-    through_batch = (per_channel(d_bias / count, y) + normal * per_channel(d_scale / count, y)) * mask.reshape(
-        (-1,) + (1,) * (y.ndim - 1)
-    )
-    return per_channel(scale * inverse, y) * (d_out - through_batch), None, d_scale, d_bias
-
-
-_norm_activate = jax.custom_vjp(
-    lambda y, mask, scale, bias, eps, slope: _norm_activate_forward(y, mask, scale, bias, eps, slope)[0],
-    nondiff_argnums=(4, 5),
-)
-_norm_activate.defvjp(_norm_activate_forward, _norm_activate_backward)
