@@ -48,7 +48,9 @@ def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding)
     """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own."""
     if x.ndim == 5:
         framewise = functools.partial(fast_conv, strides=strides[1:], padding=padding[1:])
-        return _over_clip(framewise, strides[0], padding[0], x, kernel.astype(x.dtype))
+        few = kernel.shape[-1] <= rewrites.FEW < len(kernel) * kernel.shape[-1]
+        forward = _from_all_steps if few and strides[0] == 1 else _at_all_steps
+        return _over_clip(forward, framewise, strides[0], padding[0], x, kernel.astype(x.dtype))
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
     height, width = kernel.shape[:2]
@@ -124,7 +126,7 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
         kernel = _phases_as_channels(kernel)
         reach = kernel.shape[0] // 2
     framewise = functools.partial(fast_transposed_conv, strides=strides[1:])
-    y = _over_clip(framewise, 1, (reach, reach), x, kernel.astype(x.dtype))
+    y = _over_clip(_at_all_steps, framewise, 1, (reach, reach), x, kernel.astype(x.dtype))
     if strides[0] == 1:
         return y
     batch, steps, height, width, channels = y.shape
@@ -132,20 +134,23 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
     return y.reshape(batch, 2 * steps, height, width, channels // 2)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _over_clip(framewise: rewrites.Conv, stride: int, padding: tuple[int, int], x: jax.Array, kernel: jax.Array):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def _over_clip(
+    forward, framewise: rewrites.Conv, stride: int, padding: tuple[int, int], x: jax.Array, kernel: jax.Array
+):
     """A convolution over three axes: of images whose channels are all the frames that the kernel sees at a step.
 
     These images, three to five times the memory of the clip, are not kept for the gradient but made once more.
 
     Args:
+        forward: `_at_all_steps`, which makes the gradient too, or its equal.
         framewise: the convolution over rows and columns.
         stride: frames between steps.
         padding: frames of zeros before and after the clip.
         x: `[B, T, H, W, C]`.
         kernel: `[kT, kH, kW, C, C_out]`.
     """
-    return _at_all_steps(framewise, stride, padding, x, kernel)
+    return forward(framewise, stride, padding, x, kernel)
 
 
 def _at_all_steps(framewise, stride, padding, x, kernel):
@@ -158,13 +163,31 @@ def _at_all_steps(framewise, stride, padding, x, kernel):
     return y.reshape(*seen.shape[:2], *y.shape[1:])
 
 
-def _over_clip_backward(framewise, stride, padding, residuals, dy):
+def _from_all_steps(framewise, stride, padding, x, kernel):
+    """The same with a stride of one: what each frame gives to all steps, as channels, added up.
+
+    A result with few channels takes half the time so: its convolution has as many times the channels.
+    """
+    del stride
+    taps = len(kernel)
+    to_steps = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], -1)
+    y = framewise(x.reshape(-1, *x.shape[2:]), to_steps)
+    y = y.reshape(*x.shape[:2], *y.shape[1:])
+    given, (before, after) = jnp.split(y, taps, -1), padding
+    as_it_is, nothing = (0, 0, 0), jnp.zeros((), y.dtype)
+    shifts = [(before - tap, after - (taps - 1 - tap), 0) for tap in range(taps)]  # below zero: frames less
+    return sum(
+        lax.pad(part, nothing, (as_it_is, shift, *[as_it_is] * 3)) for part, shift in zip(given, shifts, strict=True)
+    )
+
+
+def _over_clip_backward(forward, framewise, stride, padding, residuals, dy):
     x, kernel = residuals
     apply = functools.partial(_at_all_steps, framewise, stride, padding)
     return jax.vjp(apply, after_each(dy, x), kernel)[1](dy)
 
 
-_over_clip.defvjp(lambda *given: (_at_all_steps(*given), given[3:]), _over_clip_backward)
+_over_clip.defvjp(lambda *given: (_over_clip(*given), given[4:]), _over_clip_backward)
 
 
 def phases(kernel: jax.Array) -> jax.Array:
