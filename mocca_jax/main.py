@@ -25,6 +25,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same comm
 COORDINATOR = flags.DEFINE_string("coordinator", DEFAULT.coordinator, train.HELP["coordinator"])
 HOSTS = flags.DEFINE_integer("hosts", DEFAULT.hosts, train.HELP["hosts"], 1)
 HOST = flags.DEFINE_integer("host", DEFAULT.host, train.HELP["host"], 0)
+LOST_AFTER = flags.DEFINE_integer("lost_after", DEFAULT.lost_after, train.HELP["lost_after"], 1)
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", DEFAULT.cpu_devices, train.HELP["cpu_devices"], 0)
 KEEP_CHECKPOINTS = flags.DEFINE_bool("keep_checkpoints", DEFAULT.keep_checkpoints, train.HELP["keep_checkpoints"])
 QUIET = flags.DEFINE_bool("quiet", False, "Only warnings and the result.")
@@ -35,7 +36,8 @@ def main(argv: list[str]) -> int:
     """One run, and its exit code; errors that the user can mend end the program with one message."""
     del argv
     console.set_up("quiet" if QUIET.value else "verbose" if VERBOSE.value else "normal")
-    options = train.Options(COORDINATOR.value, HOSTS.value, HOST.value, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
+    of_hosts = (COORDINATOR.value, HOSTS.value, HOST.value, LOST_AFTER.value)
+    options = train.Options(*of_hosts, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
     return train.execute(CONFIG.value, Path(WORKDIR.value), options)
 
 

@@ -25,6 +25,8 @@ SLOW = (
     "--config.one_class.learning_rate=1e-6",
 )
 
+SOON_LOST = ("--config=configs/smoke.py", "--lost_after=5")
+
 
 def said_by(processes):
     output = [process.communicate(timeout=240)[0] for process in processes]
@@ -66,7 +68,7 @@ def test_two_hosts_make_the_statistics_of_one(tmp_path, washers):
 
 
 def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
-    flags = ("--config=configs/smoke.py", "--config.checkpoint_seconds=0.1", "--config.one_class.epochs=10")
+    flags = (*SOON_LOST, "--config.checkpoint_seconds=0.1", "--config.one_class.epochs=10")
     first, second = soak.start(tmp_path / "run", 2, flags)
     began = time.monotonic()
     while soak.newest_step(tmp_path / "run") < soak.SECOND_STAGE:
@@ -84,7 +86,7 @@ def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
 def test_a_folder_takes_one_run_at_a_time_and_an_error_on_one_host_ends_all(tmp_path, smoke):
     """Only the first host finds out that another run works in the folder."""
     with folders.claim(smoke, tmp_path / "run"):
-        first, second = soak.start(tmp_path / "run", 2, ("--config=configs/smoke.py",))
+        first, second = soak.start(tmp_path / "run", 2, SOON_LOST)
         said = [process.communicate(timeout=soak.NOTICED_WITHIN)[0] for process in (first, second)]
     assert first.returncode == 1 and "another run is working in" in said[0]
     assert second.returncode != 0 and ("another task died" in said[1] or "lost the others" in said[1])

@@ -49,6 +49,7 @@ class Options:
     coordinator: str | None = None
     hosts: int = 1
     host: int = 0
+    lost_after: int = 30
     cpu_devices: int = 0
     keep_checkpoints: bool = False
 
@@ -57,6 +58,7 @@ HELP = {
     "coordinator": "several hosts: address:port of host 0; auto: as the cluster says",
     "hosts": "with --coordinator: how many hosts there are",
     "host": "with --coordinator: which of them this is, from 0",
+    "lost_after": "with --coordinator: seconds without a sign of life before a host is given up",
     "cpu_devices": "CPU devices to spread a batch over; 0 = one per core",
     "keep_checkpoints": "keep all checkpoints of a finished run, not only what using it takes",
 }
@@ -209,7 +211,7 @@ def execute(config: ConfigDict, workdir: Path, options: Options) -> int:
     try:
         if options.coordinator:
             faulthandler.disable()  # JAX ends a program that lost the others with a message; no traces after it
-            parallel.join(options.coordinator, options.hosts, options.host)
+            parallel.join(options.coordinator, options.hosts, options.host, options.lost_after)
         if not parallel.is_first_host():
             console.set_up("quiet")
         parallel.log_devices()

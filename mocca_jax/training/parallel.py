@@ -25,7 +25,6 @@ from mocca_jax.errors import UserError
 
 AXIS = "data"
 MAX_CPU_DEVICES = 4
-LOST_AFTER = 30  # seconds without a sign of life before a host is given up
 WAIT_AT_END = 24 * 3600  # seconds that the other hosts wait for the one that writes
 
 _forked_too_late = False  # whether this process was forked from one that had started JAX's devices
@@ -65,13 +64,14 @@ def configure(cpu_devices: int, cache_dir: str | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs are many
 
 
-def join(coordinator: str, hosts: int, host: int) -> None:
+def join(coordinator: str, hosts: int, host: int, lost_after: int) -> None:
     """Makes this process one of several hosts; call after `configure` and before the first computation.
 
     Args:
         coordinator: `address:port` of host 0, or "auto": all three as the cluster says (Slurm, Cloud TPU, GKE, MPI).
         hosts: how many.
         host: which, from 0.
+        lost_after: seconds without a sign of life before a host is given up.
 
     Raises:
         UserError: no cluster was found, or the others did not come.
@@ -82,7 +82,7 @@ def join(coordinator: str, hosts: int, host: int) -> None:
         else {"coordinator_address": coordinator, "num_processes": hosts, "process_id": host}
     )
     try:
-        jax.distributed.initialize(**known, heartbeat_timeout_seconds=LOST_AFTER, shutdown_timeout_seconds=WAIT_AT_END)
+        jax.distributed.initialize(**known, heartbeat_timeout_seconds=lost_after, shutdown_timeout_seconds=WAIT_AT_END)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"the hosts did not find each other: {str(error).splitlines()[0]}\n"
