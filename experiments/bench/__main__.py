@@ -30,7 +30,7 @@ SECTIONS = {  # arguments of `python -m experiments.bench.`
     "mvtec": "mvtec_step --rounds=4 --tasks=one_class,reconstruction,scoring",
     "video": "video_step --rounds=15 --clip=8,64,96,1 --batch=4 --code=64",
     "video-scoring": "video_step --rounds=15 --clip=8,64,96,1 --batch=4 --code=64 --task=scoring",
-    "video-full": "video_step --rounds=2",
+    "video-full": "video_step --rounds=5",
     "pretrained": "pretrained_features --rounds=5",
     "fitting": "fitting",
     "detector": "detector --rounds=100",
