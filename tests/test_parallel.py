@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from mocca_jax import data, models
 from mocca_jax.configs import cifar10
 from mocca_jax.data import batching
+from mocca_jax.models import norms
 from mocca_jax.scoring import evaluate
 from mocca_jax.training import parallel
 from mocca_jax.training import step as train
@@ -101,3 +102,19 @@ def test_cores_of_one_cpu_share_what_a_program_reads_and_other_devices_do_not():
 
 def test_the_published_job_divides_over_any_number_of_devices():
     assert [parallel.padded(cifar10.get_config().batch_size, mesh_of(n)) for n in (1, 3, 7, 8)] == [256, 258, 259, 256]
+
+
+def test_devices_exchange_a_batch_norms_values_once_and_for_its_gradient_once(rng):
+    mesh = mesh_of(8)
+    y, mask = parallel.shard((rng.normal(size=(16, 4, 4, 3)).astype(np.float32), np.ones(16, np.float32)), mesh)
+    of_channels = parallel.replicate((jnp.ones(3), jnp.zeros(3)), mesh)
+
+    def exchanges(function):
+        text = jax.jit(function).lower(y, mask, *of_channels).compile().as_text()
+        return sum(f" {name}(" in line for line in text.splitlines() for name in ("all-reduce", "all-gather"))
+
+    def norm(y, mask, scale, bias):
+        return norms.norm_activate(y, mask, scale, bias, 1e-5, 0.01)
+
+    assert exchanges(norm) == 1
+    assert exchanges(jax.grad(lambda *given: jnp.sin(norm(*given)[0]).mean(), (0, 2, 3))) == 2
