@@ -7,7 +7,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from mocca_jax.models import rewrites
@@ -36,21 +35,27 @@ def _moments(y, mask):
     shift = y[(slice(None), *([slice(None, None, 4)] * len(axes)))].mean(axes, keepdims=True)
     centered = y - shift
     offset = centered.mean(axes)
-    within = jnp.square(centered).mean(axes) - jnp.square(offset)
+    within = jnp.maximum(jnp.square(centered).mean(axes) - jnp.square(offset), 0)
     example_mean = offset + shift.reshape(offset.shape)
-    means, within, mask = _on_all_devices(example_mean, jnp.maximum(within, 0), mask[:, None])
-    count = jnp.maximum(mask.sum(), 1)
-    mean = (mask * means).sum(0) / count
-    between = jnp.square(means - mean[None])
-    return example_mean, mean, (mask * (within + between)).sum(0) / count
+    shares = jax.device_count() if len(y) % jax.device_count() == 0 else 1
+    of_shares = _join(*(array.reshape(shares, -1, *array.shape[1:]) for array in (mask, example_mean, within)))
+    _, mean, variance = _join(*_on_all_devices(*of_shares))
+    return example_mean, mean, variance
 
 
-def _on_all_devices(*arrays: jax.Array) -> list[jax.Array]:
-    """The same arrays `[B, ...]`, of each example what is known on its device, known on all of them."""
-    joined = jnp.concatenate(arrays, -1)
-    if jax.device_count() > 1:
-        joined = jnp.eye(len(joined), dtype=joined.dtype) @ joined
-    return jnp.split(joined, np.cumsum([array.shape[-1] for array in arrays])[:-1], -1)
+def _join(counts, means, variances):
+    """Count `[...]`, mean and variance `[..., C]` of groups together, of each one's `[..., N]` and `[..., N, C]`."""
+    count = counts.sum(-1)
+    weights = (counts / jnp.maximum(count, 1)[..., None])[..., None]
+    mean = (weights * means).sum(-2)
+    return count, mean, (weights * (variances + jnp.square(means - mean[..., None, :]))).sum(-2)
+
+
+def _on_all_devices(count, mean, variance):
+    """The same values `[D]` and `[D, C]` of the devices' shares, known on all of them: a sum, each of one row."""
+    joined = jnp.concatenate([count[:, None], mean, variance], -1)
+    joined = jnp.eye(len(joined), dtype=joined.dtype) @ joined
+    return joined[:, 0], *jnp.split(joined[:, 1:], 2, -1)
 
 
 def _norm_activate_pool_forward(y, mask, eps):

@@ -74,7 +74,7 @@ def with_gradients(forward: Conv, of_input: Conv, of_kernel: KernelGradient) -> 
     Args:
         forward: the convolution.
         of_input: an equal one, whose input gradient is taken.
-        of_kernel: the kernel gradient.
+        of_kernel: makes the kernel gradient of image, kernel and the result's gradient.
     """
 
     @jax.custom_vjp
