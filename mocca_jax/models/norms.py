@@ -46,9 +46,12 @@ def _moments(y, mask):
 def _join(counts, means, variances):
     """Count `[...]`, mean and variance `[..., C]` of groups together, of each one's `[..., N]` and `[..., N, C]`."""
     count = counts.sum(-1)
-    weights = (counts / jnp.maximum(count, 1)[..., None])[..., None]
-    mean = (weights * means).sum(-2)
-    return count, mean, (weights * (variances + jnp.square(means - mean[..., None, :]))).sum(-2)
+
+    def together(values):  # divided last: counts are whole numbers, also in single precision
+        return (counts[..., None] * values).sum(-2) / jnp.maximum(count, 1)[..., None]
+
+    mean = together(means)
+    return count, mean, together(variances + jnp.square(means - mean[..., None, :]))
 
 
 def _on_all_devices(count, mean, variance):
