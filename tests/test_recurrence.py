@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from mocca_jax.models import blocks, recurrence
+from mocca_jax.training import parallel
+from tests.test_parallel import mesh_of
 
 SIZE, INIT = 7, blocks.torch_default(7)
 
@@ -56,14 +57,12 @@ def test_products_in_bfloat16_leave_states_and_weights_in_single_precision(rng):
 
 
 def test_devices_exchange_nothing_in_the_loop(rng):
-    mesh = jax.make_mesh((8,), ("batch",))
-    of_all, of_each = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-    x = jnp.asarray(rng.normal(size=(8, 5, 4)), jnp.float32)
-    variables = Ours(False).init(jax.random.key(0), x)
+    mesh = mesh_of(8)
+    x = parallel.shard(rng.normal(size=(8, 5, 4)).astype(np.float32), mesh)
+    variables = parallel.replicate(Ours(False).init(jax.random.key(0), np.asarray(x)), mesh)
 
     def exchanges_in_loops(module):
-        program = jax.jit(jax.grad(weighted(module)), in_shardings=(of_all, of_each), out_shardings=of_all)
-        text = program.lower(variables, x).compile().as_text()
+        text = jax.jit(jax.grad(weighted(module))).lower(variables, x).compile().as_text()
         assert "all-reduce" in text
         return sum("all-reduce(" in line and "/while/body" in line for line in text.splitlines())
 

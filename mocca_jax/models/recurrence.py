@@ -63,8 +63,7 @@ class _Linear(nn.Module):
         return kernel, self.param("bias", self.kernel_init, (self.features,)) if self.use_bias else None
 
 
-@jax.custom_vjp
-def _recur(driven: jax.Array, kernel: jax.Array) -> jax.Array:
+def _hidden_states(driven: jax.Array, kernel: jax.Array) -> jax.Array:
     """Hidden states `[T, B, H]` of gates `driven [T, B, 4 H]` by the input, plus `hidden @ kernel [H, 4 H]`."""
 
     def step(carry, driven):
@@ -80,7 +79,7 @@ def _recur(driven: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _recur_forward(driven, kernel):
-    hidden, of_driven = jax.vjp(lambda driven: _recur.fun(driven, kernel), driven)
+    hidden, of_driven = jax.vjp(lambda driven: _hidden_states(driven, kernel), driven)
     return hidden, (of_driven, hidden, kernel)
 
 
@@ -92,4 +91,5 @@ def _recur_backward(residuals, d_hidden):
     return d_driven, lax.dot_general(before.astype(kernel.dtype), d_driven.astype(kernel.dtype), (over, ((), ())))
 
 
+_recur = jax.custom_vjp(_hidden_states)
 _recur.defvjp(_recur_forward, _recur_backward)

@@ -164,12 +164,9 @@ def _cut_batch(x: jax.Array, parts: int) -> list[jax.Array]:
 
 def _paired_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`same_conv` on `[B, H, W/2, 2C]`: twice the output channels for a fifth more multiplications (5x5)."""
-    return same_conv(_column_pairs(x), pair_columns(kernel)).reshape(*x.shape[:3], kernel.shape[-1])
-
-
-def _column_pairs(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
-    return x.reshape(batch, height, width // 2, 2 * channels)
+    y = same_conv(x.reshape(batch, height, width // 2, 2 * channels), pair_columns(kernel))
+    return y.reshape(batch, height, width, kernel.shape[-1])
 
 
 def pair_columns(kernel: jax.Array) -> jax.Array:
