@@ -23,10 +23,10 @@ DEFAULT = train.Options()
 CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/, with :preset where it has some.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; the same command again goes on in it.")
 COORDINATOR = flags.DEFINE_string("coordinator", DEFAULT.coordinator, train.HELP["coordinator"])
-HOSTS = flags.DEFINE_integer("hosts", DEFAULT.hosts, train.HELP["hosts"], 1)
-HOST = flags.DEFINE_integer("host", DEFAULT.host, train.HELP["host"], 0)
-LOST_AFTER = flags.DEFINE_integer("lost_after", DEFAULT.lost_after, train.HELP["lost_after"], 1)
-CPU_DEVICES = flags.DEFINE_integer("cpu_devices", DEFAULT.cpu_devices, train.HELP["cpu_devices"], 0)
+HOSTS = flags.DEFINE_integer("hosts", DEFAULT.hosts, train.HELP["hosts"])
+HOST = flags.DEFINE_integer("host", DEFAULT.host, train.HELP["host"])
+LOST_AFTER = flags.DEFINE_integer("lost_after", DEFAULT.lost_after, train.HELP["lost_after"])
+CPU_DEVICES = flags.DEFINE_integer("cpu_devices", DEFAULT.cpu_devices, train.HELP["cpu_devices"])
 KEEP_CHECKPOINTS = flags.DEFINE_bool("keep_checkpoints", DEFAULT.keep_checkpoints, train.HELP["keep_checkpoints"])
 QUIET = flags.DEFINE_bool("quiet", False, "Only warnings and the result.")
 VERBOSE = flags.DEFINE_bool("verbose", False, "Also what helps to find a fault.")
@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int:
     """One run, and its exit code; errors that the user can mend end the program with one message."""
     del argv
     console.set_up("quiet" if QUIET.value else "verbose" if VERBOSE.value else "normal")
-    of_hosts = (COORDINATOR.value, HOSTS.value, HOST.value, LOST_AFTER.value)
-    options = train.Options(*of_hosts, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
-    return train.execute(CONFIG.value, Path(WORKDIR.value), options)
+    return train.execute(CONFIG.value, Path(WORKDIR.value), _options())
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -58,9 +56,15 @@ def parse_flags(argv: list[str]) -> list[str]:
             raise UserError("--config and --workdir are needed, as in\n" + __doc__.splitlines()[2].strip())
         CONFIG.value.keys  # noqa: B018 (a config file that could not be read raises here)
         configs.check(CONFIG.value)
+        _options()
         return rest
     except (UserError, flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(f"error: {_plain(error)}")
+
+
+def _options() -> train.Options:
+    of_hosts = (COORDINATOR.value, HOSTS.value, HOST.value, LOST_AFTER.value)
+    return train.Options(*of_hosts, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
 
 
 def _found(word: str) -> str:

@@ -101,6 +101,10 @@ def test_the_list_of_commands_imports_nothing_heavy():
         (["cifar10", "normal_class"], "NAME=VALUE"),
         (["cifar10", "--config=folder"], "cifar10 is no folder"),
         (["mvtec:grid", "alpha=2"], "alpha = 2.0: must be"),
+        (["digits", "--hosts=0"], "--hosts=0: at least 1"),
+        (["digits", "--lost_after=0"], "--lost_after=0: at least 1"),
+        (["digits", "--cpu_devices=-1"], "--cpu_devices=-1: at least 0"),
+        (["digits", "--coordinator=a:1", "--hosts=2", "--host=2"], "--host=2 of --hosts=2: .*from 0"),
     ],
 )
 def test_faults_of_a_training_are_told_before_jax_is_imported(words, said, tmp_path):
@@ -151,6 +155,11 @@ def test_what_is_trained_and_where_it_is_kept(made, words, expected, tmp_path, m
     assert not made or config.data_dir == words[0]
 
 
+def test_every_flag_of_a_training_has_its_default_s_type():
+    given = train.takes().parse_intermixed_args(["digits", *(f"--{name}=1" for name in train.LEAST)])
+    assert {getattr(given, name) for name in train.LEAST} == {1}
+
+
 def test_a_place_is_given_by_its_place_or_its_name():
     takes = parser("Command: nothing.")
     add_place(takes, "run", "a run")
@@ -198,10 +207,10 @@ def test_predictions_are_printed_or_written_to_one_file(finished, parts, tmp_pat
 
 
 def test_a_training_by_name_prints_the_result_and_is_kept(tmp_path):
-    words = ("train", "smoke", "reconstruction.epochs=1", "one_class.epochs=1", "--quiet")
+    words = ("train", "smoke", "reconstruction.epochs=1", "one_class.epochs=1", "--cpu_devices=1", "--quiet")
     done = mocca(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "AUC" in done.stdout and "look at runs/smoke-reconstruction.epochs-1" in done.stdout
     assert done.stderr == ""
     (folder,) = (tmp_path / "runs").iterdir()
-    assert (folder / "result.json").is_file()
+    assert json.loads((folder / "result.json").read_text())["device"]["devices"] == 1

@@ -44,7 +44,11 @@ SOME_MISSING = 3  # exit code: there is a detector, and something else of the ru
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is made, apart from its config."""
+    """How a run is made, apart from its config.
+
+    Raises:
+        UserError: a number is too small, or there are not as many hosts.
+    """
 
     coordinator: str | None = None
     hosts: int = 1
@@ -52,6 +56,13 @@ class Options:
     lost_after: int = 30
     cpu_devices: int = 0
     keep_checkpoints: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            if (found := getattr(self, name)) < least:
+                raise UserError(f"--{name}={found}: at least {least}: {HELP[name]}")
+        if self.coordinator not in (None, "auto") and self.host >= self.hosts:
+            raise UserError(f"--host={self.host} of --hosts={self.hosts}: they are numbered from 0")
 
 
 HELP = {
@@ -62,6 +73,7 @@ HELP = {
     "cpu_devices": "CPU devices to spread a batch over; 0 = one per core",
     "keep_checkpoints": "keep all checkpoints of a finished run, not only what using it takes",
 }
+LEAST = {"hosts": 1, "host": 0, "lost_after": 1, "cpu_devices": 0}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -135,7 +147,7 @@ def takes() -> argparse.ArgumentParser:
     made.add_argument("--products", action="store_true", help="the folder holds a folder for each of several products")
     made.add_argument("--workdir", type=Path, help="folder of the run (default: runs/ and a name made of the words)")
     for name, default in vars(Options()).items():
-        of_its_kind = {"type": type(default or ""), "default": default}
+        of_its_kind = {"type": str if default is None else type(default), "default": default}
         how = {"action": "store_true"} if isinstance(default, bool) else of_its_kind
         made.add_argument(f"--{name}", help=HELP[name], **how)
     console.add_flags(made)
