@@ -5,6 +5,7 @@ statistic. Every block with two formulations computes the same numbers either wa
 the forms of `rewrites.py`) and has the same parameters.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mocca_jax.models import norms, rewrites
+from mocca_jax.models.ordering import Recipe
 
 LEAK = 0.01
 
@@ -84,16 +86,21 @@ class BatchNorm(nn.Module):
     slope: float = 1.0
     rewritten: bool = False
 
-    @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        return self.with_recipe(x, mask, train)[0]
+
+    @nn.compact
+    def with_recipe(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, Recipe | None]:
+        """The result, and how it is made again, where there is a way."""
         running = _Running(self, x.shape[-1])
         if self.affine:
             scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
             bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         if train and self.affine and self.rewritten:
-            x, mean, variance = norms.norm_activate(x, mask, scale, bias, self.eps, self.slope)
+            out, mean, variance = norms.norm_activate(x, mask, scale, bias, self.eps, self.slope)
             running.update(mean, variance, _values_per_channel(x, mask))
-            return x
+            again = functools.partial(norms.normal_again, eps=self.eps, slope=self.slope)
+            return out, Recipe(again, (x, scale, bias, mean, variance))
         if not train:
             mean, variance = running.mean.value, running.variance.value
         else:
@@ -102,7 +109,7 @@ class BatchNorm(nn.Module):
         x = normalize(x, mean, variance, self.eps)
         if self.affine:
             x = x * rewrites.per_channel(scale, x) + rewrites.per_channel(bias, x)
-        return x if self.slope == 1 else jnp.where(x >= 0, x, self.slope * x)
+        return x if self.slope == 1 else jnp.where(x >= 0, x, self.slope * x), None
 
 
 class NormActivatePool(nn.Module):

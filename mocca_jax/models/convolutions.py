@@ -2,8 +2,7 @@
 
 `conv` and `transposed_conv` are the readable definitions. The `fast_` forms equal them in value and gradient:
 XLA's CPU back end is slow at convolutions of a dilated image, and the fast transposed form takes the result apart
-by phase instead; it is slow at convolutions over three axes, and clips become images whose channels are the
-neighbouring frames that a kernel sees.
+by phase instead; it is slow at convolutions over three axes, for which see `clips.py`.
 
 Arrays are channels-last: `[B, *sides, C]`, kernels `[*sides, C_in, C_out]`.
 """
@@ -15,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mocca_jax.models import rewrites
-from mocca_jax.models.ordering import after_each
+from mocca_jax.models import clips, rewrites
+from mocca_jax.models.ordering import Recipe
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
@@ -44,13 +43,20 @@ def _dimensions(x: jax.Array) -> tuple[str, str, str]:
     return f"N{axes}C", f"{axes}IO", f"N{axes}C"
 
 
-def fast_conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> jax.Array:
-    """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own."""
+def fast_conv(
+    x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding, recipe: Recipe | None = None
+) -> jax.Array:
+    """`conv`: pointwise as a matrix product, stride one by `rewrites.conv`, strides with gradients of their own.
+
+    With `recipe`, a clip `x` is made again for the gradient of the kernel.
+    """
     if x.ndim == 5:
+        if kernel.shape[:3] == strides == (1, 1, 1):
+            return rewrites.matmul(x, kernel[0, 0, 0].astype(x.dtype))
         framewise = functools.partial(fast_conv, strides=strides[1:], padding=padding[1:])
         few = kernel.shape[-1] <= rewrites.FEW < len(kernel) * kernel.shape[-1]
-        forward = _from_all_steps if few and strides[0] == 1 else _at_all_steps
-        return _over_clip(forward, framewise, strides[0], padding[0], x, kernel.astype(x.dtype))
+        forward = clips.from_all_steps if few and strides[0] == 1 else clips.at_all_steps
+        return clips.conv(forward, framewise, strides[0], padding[0], x, kernel.astype(x.dtype), recipe)
     if x.ndim != 4:
         return conv(x, kernel, strides, padding)
     height, width = kernel.shape[:2]
@@ -126,68 +132,14 @@ def _fast_transposed_clip(x: jax.Array, kernel: jax.Array, strides: Sizes) -> ja
         kernel = _phases_as_channels(kernel)
         reach = kernel.shape[0] // 2
     framewise = functools.partial(fast_transposed_conv, strides=strides[1:])
-    y = _over_clip(_at_all_steps, framewise, 1, (reach, reach), x, kernel.astype(x.dtype))
+    as_one = kernel.shape[1] > 1 and kernel.shape[-1] < MANY  # see `_by_phases`
+    forward = functools.partial(clips.woven_at_all_steps, phases) if as_one else clips.at_all_steps
+    y = clips.conv(forward, framewise, 1, (reach, reach), x, kernel.astype(x.dtype))
     if strides[0] == 1:
         return y
     batch, steps, height, width, channels = y.shape
     y = y.reshape(batch, steps, height, width, 2, channels // 2).transpose(0, 1, 4, 2, 3, 5)
     return y.reshape(batch, 2 * steps, height, width, channels // 2)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _over_clip(
-    forward, framewise: rewrites.Conv, stride: int, padding: tuple[int, int], x: jax.Array, kernel: jax.Array
-):
-    """A convolution over three axes: of images whose channels are all the frames that the kernel sees at a step.
-
-    These images, three to five times the memory of the clip, are not kept for the gradient but made once more.
-
-    Args:
-        forward: `_at_all_steps`, which makes the gradient too, or its equal.
-        framewise: the convolution over rows and columns.
-        stride: frames between steps.
-        padding: frames of zeros before and after the clip.
-        x: `[B, T, H, W, C]`.
-        kernel: `[kT, kH, kW, C, C_out]`.
-    """
-    return forward(framewise, stride, padding, x, kernel)
-
-
-def _at_all_steps(framewise, stride, padding, x, kernel):
-    taps = len(kernel)
-    padded = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0), (0, 0)))
-    last = padded.shape[1] - taps
-    seen = jnp.concatenate([padded[:, tap : tap + last + 1 : stride] for tap in range(taps)], -1)
-    over_frames = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = framewise(seen.reshape(-1, *seen.shape[2:]), over_frames)
-    return y.reshape(*seen.shape[:2], *y.shape[1:])
-
-
-def _from_all_steps(framewise, stride, padding, x, kernel):
-    """The same with a stride of one: what each frame gives to all steps, as channels, added up.
-
-    A result with few channels takes half the time so: its convolution has as many times the channels.
-    """
-    del stride
-    taps = len(kernel)
-    to_steps = kernel.transpose(1, 2, 3, 0, 4).reshape(*kernel.shape[1:4], -1)
-    y = framewise(x.reshape(-1, *x.shape[2:]), to_steps)
-    y = y.reshape(*x.shape[:2], *y.shape[1:])
-    given, (before, after) = jnp.split(y, taps, -1), padding
-    as_it_is, nothing = (0, 0, 0), jnp.zeros((), y.dtype)
-    shifts = [(before - tap, after - (taps - 1 - tap), 0) for tap in range(taps)]  # below zero: frames less
-    return sum(
-        lax.pad(part, nothing, (as_it_is, shift, *[as_it_is] * 3)) for part, shift in zip(given, shifts, strict=True)
-    )
-
-
-def _over_clip_backward(forward, framewise, stride, padding, residuals, dy):
-    x, kernel = residuals
-    apply = functools.partial(_at_all_steps, framewise, stride, padding)
-    return jax.vjp(apply, after_each(dy, x), kernel)[1](dy)
-
-
-_over_clip.defvjp(lambda *given: (_over_clip(*given), given[4:]), _over_clip_backward)
 
 
 def phases(kernel: jax.Array) -> jax.Array:

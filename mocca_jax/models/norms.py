@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mocca_jax.models import rewrites
-from mocca_jax.models.ordering import after_each
+from mocca_jax.models.ordering import after_each, frame_by_frame, is_large, sum_of_frames
 
 
 def norm_activate_pool(y: jax.Array, mask: jax.Array, eps: float):
@@ -103,29 +103,47 @@ def norm_activate(y: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Arr
 
 def _norm_activate_forward(y, mask, scale, bias, eps, slope):
     _, mean, variance = _moments(y, mask)
+    out = normal_again(y, scale, bias, mean, variance, eps=eps, slope=slope)
+    return (out, mean, variance), (y, mask, scale, bias, mean, variance)
+
+
+def normal_again(y, scale, bias, mean, variance, *, eps: float, slope: float) -> jax.Array:
+    """What `norm_activate` made of `y`, from the moments that it found."""
     factor = scale * lax.rsqrt(variance + eps)
     out = (y - rewrites.per_channel(mean, y)) * rewrites.per_channel(factor, y) + rewrites.per_channel(bias, y)
-    out = jnp.where(out >= 0, out, slope * out) if slope != 1 else out
-    return (out, mean, variance), (y, mask, scale, bias, mean, variance)
+    return jnp.where(out >= 0, out, slope * out) if slope != 1 else out
 
 
 def _norm_activate_backward(eps, slope, residuals, cotangents):
     y, mask, scale, bias, mean, variance = residuals
-    axes = tuple(range(1, y.ndim - 1))
+    d_out = cotangents[0]
     pixels = math.prod(y.shape[1:-1])
     inverse = lax.rsqrt(variance + eps)
-    y = after_each(cotangents[0], y)  # so that nothing made of it is kept from the forward pass
-    normal = (y - rewrites.per_channel(mean, y)) * rewrites.per_channel(inverse, y)
-    d_out = cotangents[0]
-    if slope != 1:
-        out = normal * rewrites.per_channel(scale, y) + rewrites.per_channel(bias, y)
-        d_out = jnp.where(out >= 0, d_out, slope * d_out)
-    d_bias = d_out.sum(axes).sum(0)
-    d_scale = (d_out * normal).sum(axes).sum(0)
+    if not is_large(y):
+        y = after_each(d_out, y)  # so that nothing made of it is kept from the forward pass
+
+    def normal_and_gradient(y, d_out):
+        normal = (y - rewrites.per_channel(mean, y)) * rewrites.per_channel(inverse, y)
+        if slope != 1:
+            out = normal * rewrites.per_channel(scale, y) + rewrites.per_channel(bias, y)
+            d_out = jnp.where(out >= 0, d_out, slope * d_out)
+        return normal, d_out
+
+    def sums(y, d_out):
+        normal, d_out = normal_and_gradient(y, d_out)
+        axes = tuple(range(1, y.ndim - 1))
+        return jnp.stack([d_out.sum(axes), (d_out * normal).sum(axes)], 1)
+
+    d_bias, d_scale = sum_of_frames(sums, y, d_out).sum(0)
     count = jnp.maximum(mask.sum(), 1) * pixels
-    through_batch = rewrites.per_channel(d_bias / count, y) + normal * rewrites.per_channel(d_scale / count, y)
-    through_batch *= mask.reshape((-1,) + (1,) * (y.ndim - 1))
-    return rewrites.per_channel(scale * inverse, y) * (d_out - through_batch), None, d_scale, d_bias
+    mask = mask.reshape((-1,) + (1,) * (y.ndim - 1))
+
+    def of_input(y, d_out):
+        normal, d_out = normal_and_gradient(y, d_out)
+        through_batch = rewrites.per_channel(d_bias / count, y) + normal * rewrites.per_channel(d_scale / count, y)
+        return rewrites.per_channel(scale * inverse, y) * (d_out - mask * through_batch)
+
+    return frame_by_frame(of_input, y, d_out, done=d_bias), None, d_scale, d_bias
 
 
 _norm_activate = jax.custom_vjp(

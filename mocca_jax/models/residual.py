@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 
 from mocca_jax.models import blocks, convolutions, rewrites
+from mocca_jax.models.ordering import Recipe
 
 Sizes = tuple[int, ...]
 
@@ -30,15 +31,18 @@ class Conv(nn.Module):
     rewritten: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, recipe: Recipe | None = None) -> jax.Array:
+        """With `recipe`, `x` is made again for its gradient."""
         fan_in = x.shape[-1] * math.prod(self.kernel_size)
         init = blocks.torch_default(fan_in)
         kernel = self.param("kernel", init, (*self.kernel_size, x.shape[-1], self.features))
         padding = tuple((k // 2, k // 2) if self.padded else (0, 0) for k in self.kernel_size)
         if self.causal:
             kernel, padding = kernel[:-1], ((padding[0][0], 0), *padding[1:])
-        apply = convolutions.fast_conv if self.rewritten else convolutions.conv
-        y = apply(x, kernel, self.strides, padding)
+        if self.rewritten:
+            y = convolutions.fast_conv(x, kernel, self.strides, padding, recipe)
+        else:
+            y = convolutions.conv(x, kernel, self.strides, padding)
         if self.use_bias:
             y = y + rewrites.per_channel(self.param("bias", init, (self.features,)), y)
         return y
@@ -90,8 +94,8 @@ class Downsample(nn.Module):
         kernel, ones = (3,) * len(self.strides), (1,) * len(self.strides)
         shared = {"rewritten": self.rewritten}
         y = Conv(self.features, kernel, self.strides, causal=self.causal, name="conv1a", **shared)(x)
-        y = norm("norm1a", self.rewritten, blocks.LEAK)(y, mask, train)
-        y = Conv(self.features, kernel, ones, causal=self.causal, name="conv1b", **shared)(y)
+        normal = norm("norm1a", self.rewritten, blocks.LEAK).with_recipe(y, mask, train)
+        y = Conv(self.features, kernel, ones, causal=self.causal, name="conv1b", **shared)(*normal)
         shortcut = Conv(self.features, ones, self.strides, name="conv2a", **shared)(x)
         return blocks.leaky_relu(
             norm("norm1b", self.rewritten)(y, mask, train) + norm("norm2a", self.rewritten)(shortcut, mask, train)
@@ -110,8 +114,8 @@ class Upsample(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         axes, shared = len(self.strides), {"rewritten": self.rewritten}
         y = TransposedConv(self.features, (5,) * axes, self.strides, name="conv1a", **shared)(x)
-        y = norm("norm1a", self.rewritten, blocks.LEAK)(y, mask, train)
-        y = Conv(self.features, (3,) * axes, (1,) * axes, name="conv1b", **shared)(y)
+        normal = norm("norm1a", self.rewritten, blocks.LEAK).with_recipe(y, mask, train)
+        y = Conv(self.features, (3,) * axes, (1,) * axes, name="conv1b", **shared)(*normal)
         side = TransposedConv(self.features, (self.shortcut,) * axes, self.strides, name="conv2a", **shared)(x)
         return blocks.leaky_relu(
             norm("norm1b", self.rewritten)(y, mask, train) + norm("norm2a", self.rewritten)(side, mask, train)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mocca_jax.models.ordering import is_large, sum_of_frames
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 Conv = Callable[[jax.Array, jax.Array], jax.Array]  # of an image and a kernel
 KernelGradient = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # of image, kernel, the result's gradient
@@ -36,6 +38,9 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _matmul_backward(residuals, dy):
     x, kernel = residuals
     leading = tuple(range(x.ndim - 1))
+    if is_large(x):
+        of_examples = sum_of_frames(lambda x, dy: jnp.einsum("b...i,b...o->bio", x, dy), x, dy)
+        return dy @ kernel.T, of_examples.sum(0)
     return dy @ kernel.T, lax.dot_general(x, dy, ((leading, leading), ((), ())))
 
 
