@@ -34,8 +34,11 @@ class Recipe(NamedTuple):
 
 
 def is_large(clip: jax.Array) -> bool:
-    """Whether `[B, T, H, W, C]` is worth loops over its frames, in which nothing is kept that need not be."""
-    return clip.ndim == 5 and clip.size // jax.device_count() >= LARGE
+    """Whether `[B, T, H, W, C]` is worth loops over its frames, in which nothing is kept that need not be.
+
+    An exported program's batch, which may be of any size, is not: it has no gradient.
+    """
+    return clip.ndim == 5 and isinstance(clip.size, int) and clip.size // jax.device_count() >= LARGE
 
 
 def frame_by_frame(make: Callable[..., jax.Array], *clips: jax.Array, done: Any = ()) -> jax.Array:
