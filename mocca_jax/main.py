@@ -63,6 +63,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def _options() -> train.Options:
+    """What the flags say of how the run is made; refuses what cannot be."""
     of_hosts = (COORDINATOR.value, HOSTS.value, HOST.value, LOST_AFTER.value)
     return train.Options(*of_hosts, CPU_DEVICES.value, KEEP_CHECKPOINTS.value)
 

@@ -57,16 +57,18 @@ def _conv_backward(forward, framewise, stride, padding, again, residuals, dy):
     x = jax.eval_shape(again, *of)
     starts = [tap - padding[0] for tap in range(len(kernel))]
 
-    def of_image(dy):
-        image = jnp.zeros((len(dy), *x.shape[2:4], len(kernel) * x.shape[-1]), x.dtype)
-        return jax.vjp(lambda image: framewise(image, _over_frames(kernel)), image)[1](dy)[0]
+    def of_images(images, kernel):
+        return framewise(images, _over_frames(kernel))
 
-    def of_kernel(x, dy):
-        images = _flat(_neighbours(x, starts, stride, dy.shape[1]))
-        return jax.vjp(lambda kernel: framewise(images, _over_frames(kernel)), kernel)[1](_flat(dy))[0]
+    def gradients(dy):
+        images = jnp.zeros((len(dy), *x.shape[2:4], len(kernel) * x.shape[-1]), x.dtype)
+        return jax.vjp(lambda images: of_images(images, kernel), images)[1](dy)[0]
 
-    dx = _dealt_out(of_image, dy, x.shape[1], starts, stride)
-    return dx, of_kernel(again(after_each(dx, of[0]), *of[1:]), after_each(dx, dy)), jax.tree.map(lambda _: None, of)
+    dx = _dealt_out(gradients, dy, x.shape[1], starts, stride)
+    x = again(after_each(dx, of[0]), *of[1:])
+    images, dy = _neighbours(x, starts, stride, dy.shape[1]), after_each(dx, dy)
+    dkernel = rewrites.kernel_gradient_of(of_images)(_flat(images), kernel, _flat(dy))
+    return dx, dkernel, jax.tree.map(lambda _: None, of)
 
 
 _conv.defvjp(lambda *given: (_conv(*given), given[6:]), _conv_backward)
@@ -83,7 +85,7 @@ def woven_at_all_steps(phases, framewise, stride, padding, x, kernel):
     """The same of a doubling whose phases come as channels, of `phases(kernel)`, and are woven together."""
     del framewise
     y = at_all_steps(lambda x, kernel: rewrites.same_conv(x, phases(kernel)), stride, padding, x, kernel)
-    return frame_by_frame(lambda y: _of_frames(rewrites.depth_to_space, y), y)
+    return frame_by_frame(functools.partial(_of_frames, rewrites.depth_to_space), y)
 
 
 def from_all_steps(framewise, stride, padding, x, kernel):

@@ -16,7 +16,7 @@ LARGE = 2**22  # values of a clip on one device
 
 def after(done: Any, tree: Any) -> Any:
     """The same values, which XLA cannot use before all arrays of `done` are there, on any device."""
-    nothing = jnp.zeros(()) + 0 * sum(leaf.ravel()[0] for leaf in jax.tree.leaves(done))
+    nothing = 0 * sum((leaf.ravel()[0] for leaf in jax.tree.leaves(done)), jnp.zeros(()))
     return jax.tree.map(lambda x: x + nothing.astype(x.dtype), tree)
 
 
