@@ -3,10 +3,11 @@
 python -m experiments.accelerator [--seconds=600] [--small] [--only=equality,speed] [--output=rows.jsonl]
 
 In this order, each part in a process of its own under a limit of time: features, losses, gradients and scores beside
-the CPU's, in full precision and in the device's own; steps per second of every pipeline, beside PyTorch's where it is
-installed and sees the same device; the detector of pictures; Table I (`quick`) with the models of all ten classes
-stacked by `vmap`, where CIFAR-10 is prepared; the widest batch that fits. What the time does not allow is left out, and
-named. Rows go to experiments/results/accelerator.jsonl as they are known, with device and versions; a table is printed.
+the CPU's, in double, full and the device's own precision; steps per second of every pipeline and the memory they take,
+beside PyTorch's where it is installed and sees the same device; the detector of pictures; Table I (`quick`) with the
+models of all ten classes stacked by `vmap`, where CIFAR-10 is prepared; the widest batch that fits. What the time does
+not allow is left out, and named. Rows go to experiments/results/accelerator.jsonl as they are known, with device and
+versions; a table is printed.
 
 The sizes of `--small` show that the command works and say nothing of speed.
 """
@@ -38,11 +39,12 @@ class Part:
 
 
 PARTS = (
-    *(Part(f"equality/{name}", 60) for name in ("lenet", "resnet", "video")),
+    *(Part(f"equality/{name}", 90) for name in ("lenet", "resnet", "video")),
     *(Part(f"speed/cifar10-{name}", 45) for name in ("autoencoder", "encoder")),
     *(Part(f"speed/mvtec128-{name}", 60) for name in ("autoencoder", "encoder", "scoring")),
     Part("speed/mvtec64-encoder", 60),
     *(Part(f"speed/{name}", 75) for name in ("video", "video-scoring", "video-full")),
+    *(Part(f"speed/{name}-bfloat16", 60) for name in ("mvtec128-encoder", "video-full")),
     Part("detector", 90),
     Part("table1", 240),
     *(Part(f"widest/{name}", 60) for name in ("mvtec128-encoder", "cifar10-autoencoder", "video")),
@@ -98,6 +100,8 @@ def run(command: list[str], limit: float) -> str:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         return f"stopped after {limit:.0f} s"
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
     said = done.stderr.strip().splitlines()
     return f"failed: {said[-1] if said else done.returncode}" if done.returncode else ""
 

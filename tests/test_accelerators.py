@@ -32,6 +32,7 @@ FOR_CPUS = {  # functions that only a CPU should run
     pieces: ("mapped",),
 }
 DEVICES = 8
+LARGEST = 5  # side of a kernel; for larger ones on images with zeros in between, GPUs have no fast program
 NETWORKS = ("lenet", "resnet", "video")
 SMALLER = {"accumulation": 2, "rematerialisation": True, "compute_dtype": "bfloat16"}
 
@@ -94,6 +95,16 @@ def check(text):
     """Single precision at most, and nothing that asks the host or is compiled for one kind of device."""
     assert not re.search(r"\b(tensor<|x)f64\b", text)
     assert set(re.findall(r"custom_call @([\w.]+)", text)) <= {"Sharding"}
+    assert all(max(sides) <= LARGEST for sides in kernels_on_zeros(text))
+
+
+def kernels_on_zeros(text):
+    """The sides of the kernels of all convolutions over images with zeros between their samples."""
+    for line in re.findall(r"stablehlo\.convolution.*", text):
+        if re.search(r"lhs_dilate = \[[^\]]*[2-9]", line):
+            axes = re.search(r"\]x\[(.*?)\]->", line)[1].split(", ")
+            kernel = re.search(r": \(tensor<.*?>, tensor<(.*?)x[a-z]+\d+>", line)[1].split("x")
+            yield [int(size) for size, axis in zip(kernel, axes, strict=True) if axis.isdigit()]
 
 
 @pytest.mark.parametrize("stage", ["reconstruction", "one_class", "joint"])

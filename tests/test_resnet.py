@@ -168,6 +168,19 @@ def assert_same_values_and_gradients(found, wanted, x, kernel):
         np.testing.assert_allclose(fast, plain, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1), (1, 2, 2), (2, 2, 2)])
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_gradients_of_a_transposed_convolution_are_those_that_jax_makes(double, rng, strides, side):
+    x = jnp.asarray(rng.normal(size=(2, *(3, 4, 5)[: len(strides)], 3)))
+    kernel = jnp.asarray(rng.normal(size=(*(side,) * len(strides), 3, 4)))
+    assert_same_values_and_gradients(
+        lambda x, k: convolutions.transposed_conv(x, k, strides),
+        lambda x, k: convolutions._spread(x, k, strides),
+        x,
+        kernel,
+    )
+
+
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
 @pytest.mark.parametrize("channels", [2, convolutions.MANY])
 def test_transposed_convolutions_by_phase_equal_the_definition(double, rng, size, channels):

@@ -42,7 +42,11 @@ def conv(
         kernel: all of it.
         recipe: how `x` is made again for the gradient; without one it is kept.
     """
-    again, of = recipe or (lambda x: x, (x,))
+    make, of = recipe or (lambda x: x, (x,))
+
+    def again(*of: jax.Array) -> jax.Array:
+        return make(*of).astype(x.dtype)
+
     return _conv(forward, framewise, stride, padding, again, x, kernel, of)
 
 

@@ -31,11 +31,32 @@ def conv(x: jax.Array, kernel: jax.Array, strides: Sizes, padding: Padding) -> j
 def transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
     """`strides - 1` zeros between samples, then correlation: sides are multiplied by the strides.
 
-    PyTorch's transposed convolution with padding k//2 and output padding stride-1, its kernel flipped.
+    PyTorch's transposed convolution with padding k//2 and output padding stride-1, its kernel flipped. Its kernel
+    gradient is made as that of the strided convolution whose transpose it is. JAX's own is a correlation with all of
+    the result's gradient as the kernel, over an image with zeros between its samples, for which GPUs have no
+    fast program.
     """
-    padding = [(k // 2, k // 2 + s - 1) for k, s in zip(kernel.shape, strides, strict=False)]
-    ones, kernel = (1,) * len(strides), kernel.astype(x.dtype)
+    axes = tuple(range(len(strides)))
+
+    def of_kernel(x, kernel, dy):
+        def strided(kernel):
+            return conv(dy, jnp.flip(kernel, axes).swapaxes(-2, -1), strides, _half(kernel))
+
+        return jax.vjp(strided, kernel)[1](x)[0]
+
+    spread = functools.partial(_spread, strides=strides)
+    return rewrites.with_gradients(spread, spread, of_kernel)(x, kernel.astype(x.dtype))
+
+
+def _spread(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
+    """`transposed_conv` with JAX's own gradients."""
+    padding = [(before, after + s - 1) for (before, after), s in zip(_half(kernel), strides, strict=True)]
+    ones = (1,) * len(strides)
     return lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=strides, dimension_numbers=_dimensions(x))
+
+
+def _half(kernel: jax.Array) -> Padding:
+    return tuple((side // 2, side // 2) for side in kernel.shape[:-2])
 
 
 def _dimensions(x: jax.Array) -> tuple[str, str, str]:
@@ -108,7 +129,7 @@ def fast_transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax
     tiny = math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]) // 4
     if tiny:
         return rewrites.depth_to_space(rewrites.conv(x, phases(kernel)))
-    doubling = functools.partial(transposed_conv, strides=strides)  # its input gradient is a strided convolution
+    doubling = functools.partial(_spread, strides=strides)  # its input gradient is a strided convolution
     return rewrites.with_gradients(_by_phases, doubling, _kernel_gradient_of(_by_phases))(x, kernel)
 
 
