@@ -139,16 +139,17 @@ def average(values: list[float]) -> float | None:
 
 
 def together(aucs: dict[tuple[str, str], Aucs]) -> list[str]:
-    """MOCCA less each baseline over the classes and seeds that both have, with a paired bootstrap interval."""
+    """MOCCA less each baseline, classes' means over the seeds that both have, with a paired bootstrap interval."""
     lines = []
     for boundary, other in itertools.product(("soft", "hard"), ("deep_svdd", "dcae")):
         ours, theirs = aucs["mocca", boundary], aucs[other, boundary if other != "dcae" else "-"]
-        differences = [ours[pair] - theirs[pair] for pair in sorted(ours.keys() & theirs.keys())]
+        pairs = {pair: ours[pair] - theirs[pair] for pair in ours.keys() & theirs.keys()}
+        differences = [statistics.mean(values) for name in CLASSES if (values := of(pairs, name))]
         if len(differences) > 1:
             low, high = bootstrap(differences)
             lines.append(
                 f"- mocca, {boundary}, less {other}: {statistics.mean(differences):+.3f}, 95 % interval {low:+.3f} to "
-                f"{high:+.3f} (paired bootstrap, {len(differences)} pairs of class and seed)"
+                f"{high:+.3f} (paired bootstrap, {len(differences)} classes)"
             )
     return lines
 

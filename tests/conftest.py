@@ -24,12 +24,14 @@ from tests import runs  # noqa: E402
 from tests import woven as woven_textures  # noqa: E402
 
 # Most tests compile much and compute little: code is made quickly, here and in the processes they start; `optimised` is
-# for the others. XLA ends a process whose flags it does not know, so another process tries them first.
+# for the others. XLA ends a process whose flags it does not know, so another process tries each of them first.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 jax.config.update("jax_disable_most_optimizations", True)
-QUICK = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"  # where that is switched off
-if QUICK not in os.environ.get("XLA_FLAGS", ""):
-    tried = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()}
+for quick in ("--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false"):
+    known = os.environ.get("XLA_FLAGS", "")
+    if quick.partition("=")[0] in known:
+        continue
+    tried = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{known} {quick}".strip()}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(command, env=tried, capture_output=True, check=False).returncode == 0:
         os.environ["XLA_FLAGS"] = tried["XLA_FLAGS"]

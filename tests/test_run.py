@@ -32,7 +32,7 @@ def environment(**more):
 
 
 def execute(*arguments, devices: int | None = None, **keywords):
-    count = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    count = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     flags = {"XLA_FLAGS": count} if devices else {}
     return subprocess.run(
         command(*arguments, **keywords),
