@@ -13,11 +13,13 @@ The sizes of `--small` show that the command works and say nothing of speed.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,14 +34,18 @@ LEAST = 20  # seconds: with fewer left no part is begun
 
 @dataclass(frozen=True)
 class Part:
-    """`name` as `accelerator_parts.measure` takes it, and after how many seconds it is stopped."""
+    """`name` as `accelerator_parts.measure` takes it, after how many seconds it is stopped, and whether it is timed.
+
+    Neighbours that are not timed are started together.
+    """
 
     name: str
     seconds: float
+    timed: bool = True
 
 
 PARTS = (
-    *(Part(f"equality/{name}", 90) for name in ("lenet", "resnet", "video")),
+    *(Part(f"equality/{name}", 120, timed=False) for name in ("lenet", "resnet", "video")),
     *(Part(f"speed/cifar10-{name}", 45) for name in ("autoencoder", "encoder")),
     *(Part(f"speed/mvtec128-{name}", 60) for name in ("autoencoder", "encoder", "scoring")),
     Part("speed/mvtec64-encoder", 60),
@@ -77,19 +83,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run_all(parts: Sequence[Part], seconds: float, start: Callable[[Part, float], str]) -> Iterator[str]:
-    """Starts the parts one after the other as long as time is left; yields a line about each.
+    """Starts the parts as long as time is left, those that are timed one after the other; yields a line about each.
 
     `start(part, limit)` runs a part, for `limit` seconds at most, and says what went wrong, or "".
     """
     end = time.monotonic() + seconds
-    for part in parts:
-        left = end - time.monotonic()
-        if left < LEAST:
-            yield f"{part.name}: left out, {max(left, 0):.0f} s are left of {seconds:.0f}"
-            continue
+
+    def done(part: Part, left: float) -> str:
         began = time.monotonic()
         wrong = start(part, min(part.seconds, left))
-        yield f"{part.name}: {wrong or 'done'}, {time.monotonic() - began:.0f} s"
+        return f"{part.name}: {wrong or 'done'}, {time.monotonic() - began:.0f} s"
+
+    for _, group in itertools.groupby(parts, lambda part: part.name if part.timed else ""):
+        together = list(group)
+        left = end - time.monotonic()
+        if left < LEAST:
+            yield from (f"{of.name}: left out, {max(left, 0):.0f} s are left of {seconds:.0f}" for of in together)
+            continue
+        with ThreadPoolExecutor(len(together)) as pool:
+            yield from pool.map(done, together, [left] * len(together))
 
 
 def run(command: list[str], limit: float) -> str:
@@ -147,6 +159,40 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     lines = [f"{device['devices']} {device['kind']}; {versions}; commit {found[0]['commit']}{small}.", ""]
     lines += header(["part", "found"])
     return lines + [line([row["part"], ", ".join(map(_shown, row["values"].items()))]) for row in found]
+
+
+def recorded(found: list[dict[str, Any]]) -> list[str]:
+    """What is recorded of whole sizes: of each part the newest rows, steps beside PyTorch's, and the rest as it is."""
+    newest = {row["part"]: row["run"] for row in sorted(found, key=lambda row: row["run"]) if not row["small"]}
+    rest = [row for row in found if row["run"] == newest.get(row["part"])]
+    timed = {row["part"].removeprefix("speed/"): row["values"] for row in rest if row["part"].startswith("speed/")}
+    units = [
+        "steps per second, ours",
+        "PyTorch",
+        "times PyTorch's",
+        "megabytes, ours",
+        "PyTorch",
+        "first step, seconds",
+    ]
+    lines = header(["program", "batch", *units])
+    for name, values in timed.items():
+        figures = [values.get(of) for of in ("ours_steps_per_second", "torch_steps_per_second")]
+        cells = [f"{of:.0f}" if of else "" for of in figures]
+        cells.append(f"{values['ratio']:.2f}" if "ratio" in values else "")
+        cells += [f"{values[of]:.0f}" if of in values else "" for of in ("ours_megabytes", "torch_megabytes")]
+        sides = "x".join(map(str, values["shape"]))
+        lines.append(line([f"{name}, {sides}", str(values["batch"]), *cells, f"{values['first_step_seconds']:.0f}"]))
+    lines += ["", *header(["part", "found"])]
+    for row in rest:
+        if row["part"].partition("/")[0] != "speed":
+            lines.append(line([row["part"], ", ".join(map(_shown, row["values"].items()))]))
+    kinds = sorted({f"{row['device']['devices']} {row['device']['kind']}" for row in rest})
+    names = ("jax", "flax", "torch")
+    versions = sorted(
+        {", ".join(f"{of} {row['packages'][of]}" for of in names if of in row["packages"]) for row in rest}
+    )
+    commits = sorted({str(row["commit"]) for row in rest})
+    return [*lines, "", f"{'; '.join(kinds)}; {'; '.join(versions)}; commits {', '.join(commits)}."]
 
 
 def _shown(item: tuple[str, Any]) -> str:

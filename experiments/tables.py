@@ -15,7 +15,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import fuzz, hosts, layer_cdf, pretexts_table, pretrained, rows, scratch, soak, sweep, table1, table3
+from experiments import (
+    accelerator,
+    fuzz,
+    hosts,
+    layer_cdf,
+    pretexts_table,
+    pretrained,
+    rows,
+    scratch,
+    soak,
+    sweep,
+    table1,
+    table3,
+)
 from experiments.bench import memory
 from experiments.markdown import between_markers, circumstances, header, line
 
@@ -69,6 +82,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {
     "table6": table6,
     "table7": table3.table7,
     "hosts": hosts.table,
+    "accelerator": accelerator.recorded,
     "soak": soak.table,
     "fuzz": fuzz.table,
     "memory": memory.table,

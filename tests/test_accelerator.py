@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -87,6 +88,22 @@ def test_parts_for_which_no_time_is_left_are_named(monkeypatch):
     said = accelerator.run_all([Part("a", 100), Part("b", 100)], 80, lambda part, limit: limits.append(limit) or "")
     assert list(said) == ["a: done, 70 s", "b: left out, 10 s are left of 80"]
     assert limits == [80]
+
+
+def test_parts_that_are_not_timed_run_together_and_the_others_alone():
+    met, running, most = threading.Barrier(2), [], {}
+
+    def start(part, limit):
+        running.append(part.name)
+        if not part.timed:
+            met.wait(timeout=60)
+        most[part.name] = len(running)
+        running.remove(part.name)
+        return ""
+
+    parts = [Part("a", 10, timed=False), Part("b", 10, timed=False), Part("c", 10), Part("d", 10)]
+    assert [said.partition(":")[0] for said in accelerator.run_all(parts, 60, start)] == ["a", "b", "c", "d"]
+    assert most["c"] == most["d"] == 1
 
 
 def test_a_part_is_stopped_at_its_limit_and_a_failure_is_told():

@@ -36,7 +36,7 @@ def traced_step(name, **changes):
     config.update(layers=models.network(config).LAYERS, **changes)
     made = []
     state = jax.eval_shape(lambda: made.append(step_of(config, stage, shape)) or made[0][1])
-    images = jax.ShapeDtypeStruct((4, *shape), np.uint8), jax.ShapeDtypeStruct((4,), float)
+    images = jax.ShapeDtypeStruct((4, *shape), np.uint8), jax.ShapeDtypeStruct((4,), jnp.zeros(()).dtype)
     preprocess = Inputs(shape).preprocess
 
     def step(state, raw, mask):
