@@ -153,12 +153,10 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     """The rows, each with its values."""
     if not found:
         return ["No rows."]
-    device, packages = found[0]["device"], found[0]["packages"]
-    versions = ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "torch") if name in packages)
+    device = found[0]["device"]
     small = "; small sizes, which say nothing of speed" if found[0]["small"] else ""
-    lines = [f"{device['devices']} {device['kind']}; {versions}; commit {found[0]['commit']}{small}.", ""]
-    lines += header(["part", "found"])
-    return lines + [line([row["part"], ", ".join(map(_shown, row["values"].items()))]) for row in found]
+    about = f"{device['devices']} {device['kind']}; {_versions(found[0])}; commit {found[0]['commit']}{small}."
+    return [about, "", *_as_found(found)]
 
 
 def recorded(found: list[dict[str, Any]]) -> list[str]:
@@ -182,17 +180,22 @@ def recorded(found: list[dict[str, Any]]) -> list[str]:
         cells += [f"{values[of]:.0f}" if of in values else "" for of in ("ours_megabytes", "torch_megabytes")]
         sides = "x".join(map(str, values["shape"]))
         lines.append(line([f"{name}, {sides}", str(values["batch"]), *cells, f"{values['first_step_seconds']:.0f}"]))
-    lines += ["", *header(["part", "found"])]
-    for row in rest:
-        if row["part"].partition("/")[0] != "speed":
-            lines.append(line([row["part"], ", ".join(map(_shown, row["values"].items()))]))
+    lines += ["", *_as_found([row for row in rest if not row["part"].startswith("speed/")])]
     kinds = sorted({f"{row['device']['devices']} {row['device']['kind']}" for row in rest})
-    names = ("jax", "flax", "torch")
-    versions = sorted(
-        {", ".join(f"{of} {row['packages'][of]}" for of in names if of in row["packages"]) for row in rest}
-    )
+    versions = sorted(set(map(_versions, rest)))
     commits = sorted({str(row["commit"]) for row in rest})
     return [*lines, "", f"{'; '.join(kinds)}; {'; '.join(versions)}; commits {', '.join(commits)}."]
+
+
+def _versions(row: dict[str, Any]) -> str:
+    packages = row["packages"]
+    return ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "torch") if name in packages)
+
+
+def _as_found(found: list[dict[str, Any]]) -> list[str]:
+    """A line for each row, with all its values."""
+    shown = [line([row["part"], ", ".join(map(_shown, row["values"].items()))]) for row in found]
+    return [*header(["part", "found"]), *shown]
 
 
 def _shown(item: tuple[str, Any]) -> str:

@@ -1,13 +1,8 @@
-"""What `experiments.accelerator` measures. Each function emits rows of plain values as they are known.
-
-Sizes are those of experiments/bench; `small` ones let a CPU try everything in moments and say nothing of speed.
-"""
+"""What `experiments.accelerator` measures. Each function emits rows of plain values as they are known."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -17,10 +12,11 @@ import numpy as np
 import optax
 
 from experiments import stacked
+from experiments.accelerator_pipelines import NETWORKS, PIPELINES, Pipeline, sized
 from experiments.bench import interleaved, ours
 from mocca_jax import Detector, models
 from mocca_jax.commands import example
-from mocca_jax.configs import cifar10, digits, folder, mvtec, video
+from mocca_jax.configs import cifar10, digits, folder
 from mocca_jax.errors import UserError
 from mocca_jax.scoring import evaluate
 from mocca_jax.training import parallel, stages
@@ -39,46 +35,6 @@ SECONDS_A_CALL = 1.0  # of slower steps a round times fewer
 MOST_UNITS = 2**15
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """A program that is timed: ours, and PyTorch's in `experiments.bench.<torch[0]>.torch_step(*torch[1:], layout)`.
-
-    PyTorch's is in float32: beside a `dtype` of another kind it is left out.
-    """
-
-    config: Callable[[], Any]
-    stage: str
-    shape: tuple[int, ...]
-    batch: int
-    torch: tuple[Any, ...]
-    scores: bool = False
-    dtype: str = "float32"
-
-
-CLIP, FULL = (8, 64, 96, 1), (16, 256, 512, 3)
-_bottle, _video = partial(mvtec.get_config, "bottle"), partial(video.get_config, "paper")
-PIPELINES = {
-    "cifar10-autoencoder": Pipeline(
-        cifar10.get_config, "reconstruction", (32, 32, 3), 256, ("cifar10_step", "reconstruction")
-    ),
-    "cifar10-encoder": Pipeline(cifar10.get_config, "one_class", (32, 32, 3), 256, ("cifar10_step", "one_class")),
-    "mvtec128-autoencoder": Pipeline(
-        _bottle, "reconstruction", (128, 128, 3), 32, ("mvtec_step", "reconstruction", 128)
-    ),
-    "mvtec128-encoder": Pipeline(_bottle, "one_class", (128, 128, 3), 32, ("mvtec_step", "one_class", 128)),
-    "mvtec128-scoring": Pipeline(_bottle, "one_class", (128, 128, 3), 32, ("mvtec_step", "scoring", 128), True),
-    "mvtec64-encoder": Pipeline(_bottle, "one_class", (64, 64, 3), 32, ("mvtec_step", "one_class", 64)),
-    "video": Pipeline(_video, "joint", CLIP, 4, ("video_step", "training", CLIP, 4, 64)),
-    "video-scoring": Pipeline(_video, "joint", CLIP, 4, ("video_step", "scoring", CLIP, 4, 64), True),
-    "video-full": Pipeline(_video, "joint", FULL, 2, ("video_step", "training", FULL, 2, 1024)),
-}
-PIPELINES |= {
-    f"{name}-bfloat16": replace(PIPELINES[name], dtype="bfloat16") for name in ("mvtec128-encoder", "video-full")
-}
-NETWORKS = {"lenet": "cifar10-encoder", "resnet": "mvtec128-encoder", "video": "video"}
-SMALL_SHAPES = {"cifar10_step": (16, 16, 3), "mvtec_step": (16, 16, 3), "video_step": (4, 32, 32, 1)}
-
-
 def measure(name: str, small: bool, emit: Emit) -> None:
     """A part by its name, `kind/what`."""
     kind, _, what = name.partition("/")
@@ -89,8 +45,8 @@ def measure(name: str, small: bool, emit: Emit) -> None:
 
 def equality(network: str, small: bool, emit: Emit) -> None:
     """Features, loss, gradients and scores of a small batch beside the CPU's, the CPU in its own form."""
-    config, _, shape, _ = _sized(PIPELINES[NETWORKS[network]], small)
-    config.joint = config.get("joint") or config.get("one_class")
+    config, _, shape, _ = sized(PIPELINES[NETWORKS[network]], small)
+    config.joint = config.get("joint") or config.one_class
     batch = np.random.default_rng(0).random((8, *shape), np.float32)
     for double in (False, True) if jax.default_backend() != "tpu" else (False,):
         with jax.enable_x64(double):
@@ -140,7 +96,7 @@ def _difference(found: Any, expected: Any) -> float:
 def speed(name: str, small: bool, emit: Emit) -> None:
     """Steps per second of ours, and of PyTorch where it sees the same kind of device, turn by turn."""
     pipeline = PIPELINES[name]
-    config, stage, shape, units = _sized(pipeline, small)
+    config, stage, shape, units = sized(pipeline, small)
     batch = np.random.default_rng(0).random((units, *shape), np.float32)
     began = time.perf_counter()
     calls = {"ours": ours.make(config, batch, stage, tuple(config.layers), pipeline.scores)}
@@ -210,7 +166,7 @@ def widest(name: str, small: bool, emit: Emit) -> None:
     A CPU has only the host's memory: there two are tried.
     """
     pipeline = PIPELINES[name]
-    config, stage, shape, units = _sized(pipeline, small)
+    config, stage, shape, units = sized(pipeline, small)
     most = 4 * units if jax.default_backend() == "cpu" else MOST_UNITS
 
     def fits(units: int) -> bool:
@@ -298,17 +254,3 @@ def _classes(small: bool) -> Iterator[Any]:
             config.reconstruction.epochs = config.one_class.epochs = 1
             config.update(layers=(1, 3), radius_warmup_epochs=0)
         yield config
-
-
-def _sized(pipeline: Pipeline, small: bool) -> tuple[Any, str, tuple[int, ...], int]:
-    """The pipeline's config, stage, shape and batch."""
-    config, name = pipeline.config(), pipeline.torch[0]
-    config.update(radius_warmup_epochs=0, compute_dtype=pipeline.dtype)
-    if name == "video_step":
-        config.code_size = 8 if small else pipeline.torch[-1]
-    if name == "mvtec_step":
-        config.layers = (4, 5, 6)
-    if not small:
-        return config, pipeline.stage, pipeline.shape, pipeline.batch
-    config.layers = tuple(config.layers)[:2]
-    return config, pipeline.stage, SMALL_SHAPES[name], parallel.padded(4, parallel.make_mesh())

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import accelerator, accelerator_parts, rows, stacked
+from experiments import accelerator, accelerator_parts, accelerator_pipelines, rows, stacked
 from experiments.accelerator import Part
 from mocca_jax import Detector, pipeline
 from mocca_jax.data.sets import synthetic
@@ -78,7 +78,7 @@ def test_every_part_is_one_that_can_be_measured():
     kinds = {part.name.partition("/")[0] for part in accelerator.PARTS}
     assert kinds == {"equality", "speed", "widest", "detector", "table1"}
     named = {part.name.partition("/")[2] for part in accelerator.PARTS} - {""}
-    assert named == set(accelerator_parts.PIPELINES) | set(accelerator_parts.NETWORKS)
+    assert named == set(accelerator_pipelines.PIPELINES) | set(accelerator_pipelines.NETWORKS)
 
 
 def test_parts_for_which_no_time_is_left_are_named(monkeypatch):

@@ -36,16 +36,14 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Arra
     the result's gradient as the kernel, over an image with zeros between its samples, for which GPUs have no
     fast program.
     """
-    axes = tuple(range(len(strides)))
 
-    def of_kernel(x, kernel, dy):
-        def strided(kernel):
-            return conv(dy, jnp.flip(kernel, axes).swapaxes(-2, -1), strides, _half(kernel))
+    def strided(y, kernel):
+        return conv(y, _turned(kernel), strides, _half(kernel))
 
-        return jax.vjp(strided, kernel)[1](x)[0]
-
+    gradient = rewrites.kernel_gradient_of(strided)
     spread = functools.partial(_spread, strides=strides)
-    return rewrites.with_gradients(spread, spread, of_kernel)(x, kernel.astype(x.dtype))
+    with_gradients = rewrites.with_gradients(spread, spread, lambda x, kernel, dy: gradient(dy, kernel, x))
+    return with_gradients(x, kernel.astype(x.dtype))
 
 
 def _spread(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
@@ -53,6 +51,11 @@ def _spread(x: jax.Array, kernel: jax.Array, strides: Sizes) -> jax.Array:
     padding = [(before, after + s - 1) for (before, after), s in zip(_half(kernel), strides, strict=True)]
     ones = (1,) * len(strides)
     return lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=strides, dimension_numbers=_dimensions(x))
+
+
+def _turned(kernel: jax.Array) -> jax.Array:
+    """The kernel of the transpose of a convolution."""
+    return jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-2, -1)
 
 
 def _half(kernel: jax.Array) -> Padding:
@@ -105,8 +108,7 @@ def _halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     batch, height, width, _ = x.shape
     y = jax.ShapeDtypeStruct((batch, height // 2, width // 2, kernel.shape[-1]), x.dtype)
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return jax.linear_transpose(lambda y: _by_phases(y, turned), y)(x)[0]
+    return jax.linear_transpose(lambda y: _by_phases(y, _turned(kernel)), y)(x)[0]
 
 
 def _inside(y: jax.Array, border: Padding) -> jax.Array:
