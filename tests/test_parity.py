@@ -8,6 +8,8 @@ Ours are computed in double precision: how far they are from PyTorch's, which ar
 machine.
 """
 
+import functools
+
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -95,7 +97,12 @@ def transposed_layout(array):
 
 
 def encode(model, variables, image, train=False):
-    return model.apply(variables, image, MASK, train, method="encode", mutable=["features", "batch_stats"])
+    return applied(model, variables, image, train, method="encode", mutable=("features", "batch_stats"))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "train", "method", "mutable"))
+def applied(model, variables, image, train, method="__call__", mutable=()):
+    return model.apply(variables, image, MASK, train, method=method, mutable=list(mutable))
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -104,7 +111,7 @@ def test_code_features_and_reconstruction_equal_the_published(model, variables, 
     assert_close(recorded, f"{mode}/code", code)
     for ours, theirs in zip(LAYERS, THEIR_LAYERS, strict=True):
         assert_close(recorded, f"{mode}/feat/{theirs}", train.features_of(updated)[ours])
-    reconstruction, _ = model.apply(variables, image, MASK, mode == "train", mutable=["features", "batch_stats"])
+    reconstruction, _ = applied(model, variables, image, mode == "train", mutable=("features", "batch_stats"))
     assert_close(recorded, f"{mode}/recon", reconstruction.transpose(0, 3, 1, 2))
     error = losses.reconstruction_error(reconstruction, image).mean()
     assert_close(recorded, f"{mode}/recon_loss", error)
@@ -149,7 +156,7 @@ def test_distances_losses_scores_and_gradients_equal_the_published(model, variab
         return published_loss(boundary, dist, radii), dist
 
     encoder_only = {"encoder": variables["params"]["encoder"]}
-    (loss, dist), grads = jax.value_and_grad(objective, has_aux=True)(encoder_only)
+    (loss, dist), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(encoder_only)
     assert_close(recorded, f"{mode}/loss_{boundary}", loss)
     for i, layer in enumerate(LAYERS):
         assert_close(recorded, f"{mode}/dist/0{i}", dist[layer])
@@ -166,7 +173,7 @@ def test_reconstruction_gradients_and_running_statistics_equal_the_published(mod
         reconstruction, updated = model.apply(given, image, MASK, True, mutable=["batch_stats", "features"])
         return losses.reconstruction_error(reconstruction, image).mean(), updated["batch_stats"]
 
-    (_, stats), grads = jax.value_and_grad(objective, has_aux=True)(variables["params"])
+    (_, stats), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(variables["params"])
     for i in (1, 2, 3):
         gradient = np.asarray(grads["encoder"][f"conv{i}"]["kernel"])
         assert_close(recorded, f"grad_train_recon/encoder.conv{i}.weight", their_layout("", gradient))

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from mocca_jax import pipeline
+from mocca_jax.config import files
 from mocca_jax.errors import UserError
 from mocca_jax.outputs import folders, outcome
 from mocca_jax.training import final
@@ -105,43 +107,51 @@ def test_a_finished_run_is_printed_again_and_not_touched(finished):
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
 
 
-def brief(smoke):
+@pytest.fixture(scope="module")
+def brief() -> ConfigDict:
     """The smoke config, one epoch a stage."""
-    smoke.reconstruction.epochs = smoke.one_class.epochs = 1
-    return smoke
+    config = files.load("smoke")
+    config.reconstruction.epochs = config.one_class.epochs = 1
+    return config
+
+
+@pytest.fixture(scope="module")
+def brief_run(brief, tmp_path_factory) -> tuple[Path, dict]:
+    """A finished run of `brief` and its result."""
+    workdir = tmp_path_factory.mktemp("brief") / "run"
+    return workdir, pipeline.run(brief, workdir)
 
 
 def without_circumstances(found: dict) -> dict:
     return {name: value for name, value in found.items() if name not in ("memory", "seconds")}
 
 
-def test_a_finished_run_evaluates_anew_from_its_final_state_alone(smoke, tmp_path):
+def test_a_finished_run_evaluates_anew_from_its_final_state_alone(brief, brief_run, tmp_path):
     """The digest covers the optimiser's part too, which is no longer there."""
-    workdir = tmp_path / "run"
-    first = pipeline.run(brief(smoke), workdir)
+    workdir, first = shutil.copytree(brief_run[0], tmp_path / "run"), brief_run[1]
     written = {name: (workdir / name).read_bytes() for name in ("detector.npz", "scores.csv", "metrics.jsonl")}
     for removed in (["result.json"], ["detector.npz"], ["result.json", "detector.npz", "scores.csv"]):
         for name in removed:
             (workdir / name).unlink()
-        again = pipeline.run(smoke, workdir)
+        again = pipeline.run(brief, workdir)
         assert without_circumstances(again) == without_circumstances(first)
         for stage in ("reconstruction", "one_class"):
             assert again["seconds"][stage] == first["seconds"][stage]
         assert {name: (workdir / name).read_bytes() for name in written} == written
 
 
-def test_checkpoints_are_kept_where_that_is_wanted(smoke, tmp_path):
+def test_checkpoints_are_kept_where_that_is_wanted(brief, tmp_path):
     workdir = tmp_path / "run"
-    first = pipeline.run(brief(smoke), workdir, keep_checkpoints=True)
+    first = pipeline.run(brief, workdir, keep_checkpoints=True)
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"reconstruction", "one_class"}
     (workdir / "result.json").unlink()
-    assert without_circumstances(pipeline.run(smoke, workdir)) == without_circumstances(first)
+    assert without_circumstances(pipeline.run(brief, workdir)) == without_circumstances(first)
     assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["final"]
 
 
 @pytest.mark.parametrize("moment", ["while the final state is written", "in evaluation", "while the others go"])
-def test_a_run_that_ends_while_it_tidies_up_is_not_lost(smoke, tmp_path, monkeypatch, moment):
-    workdir, whole = tmp_path / "run", pipeline.run(brief(smoke), tmp_path / "whole")
+def test_a_run_that_ends_while_it_tidies_up_is_not_lost(brief, brief_run, tmp_path, monkeypatch, moment):
+    workdir = tmp_path / "run"
 
     def torn(folder, *_):
         (folder / "final" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
@@ -161,21 +171,21 @@ def test_a_run_that_ends_while_it_tidies_up_is_not_lost(smoke, tmp_path, monkeyp
     }[moment]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(place, name, fault)
-        pipeline.run(smoke, workdir)
+        pipeline.run(brief, workdir)
     (workdir / "result.json").unlink(missing_ok=True)
-    assert pipeline.run(smoke, workdir)["sha256"] == whole["sha256"]
+    assert pipeline.run(brief, workdir)["sha256"] == brief_run[1]["sha256"]
     assert "final" in {path.name for path in (workdir / "checkpoints").iterdir()}
     assert (workdir / "metrics.jsonl").read_text().count("epoch") == 2
 
 
-def test_a_damaged_final_state_says_what_to_do(smoke, tmp_path):
-    pipeline.run(brief(smoke), tmp_path / "run")
+def test_a_damaged_final_state_says_what_to_do(brief, brief_run, tmp_path):
+    shutil.copytree(brief_run[0], tmp_path / "run")
     (tmp_path / "run/result.json").unlink()
     for path in (tmp_path / "run/checkpoints/final").rglob("*"):
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(b"")
     with pytest.raises(UserError, match=r"(?s)no checkpoint in .*final can be read.*Remove that folder"):
-        pipeline.run(smoke, tmp_path / "run")
+        pipeline.run(brief, tmp_path / "run")
 
 
 def test_quiet_says_the_result_alone_and_both_flags_are_refused(finished, tmp_path):

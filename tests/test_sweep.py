@@ -1,13 +1,15 @@
 """Sweeps and tables: rows whole or absent, groups that share their first stage, pages that know when they are stale."""
 
 import json
-import multiprocessing
+import subprocess
+import sys
 
 import pytest
 
 from experiments import grids, markdown, rows, sweep, table1, table3, tables
 from mocca_jax import config as configs
 from mocca_jax.configs import smoke as smoke_config
+from tests.conftest import REPOSITORY
 
 
 def test_a_torn_row_is_no_row_and_makes_way(tmp_path):
@@ -21,18 +23,21 @@ def test_a_torn_row_is_no_row_and_makes_way(tmp_path):
     assert [(row["config_hash"], row.get("auc")) for row in rows.read(path)] == [("a", 0.5), ("c", None)]
 
 
-def add_many(path, first):
-    for n in range(50):
-        rows.append(path, {"config_hash": f"{(first + n) % 60}", "text": "x" * 2000})
+ADD_MANY = """
+import sys
+from pathlib import Path
+from experiments import rows
+
+first = int(sys.argv[2])
+for n in range(50):
+    rows.append(Path(sys.argv[1]), {"config_hash": f"{(first + n) % 60}", "text": "x" * 2000})
+"""
 
 
 def test_processes_that_add_at_once_lose_and_double_nothing(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    adders = [context.Process(target=add_many, args=(tmp_path / "rows.jsonl", 10 * n)) for n in range(3)]
-    for adder in adders:
-        adder.start()
-    for adder in adders:
-        adder.join()
+    command = [sys.executable, "-c", ADD_MANY, tmp_path / "rows.jsonl"]
+    adders = [subprocess.Popen([*command, str(10 * n)], cwd=REPOSITORY) for n in range(3)]
+    assert [adder.wait() for adder in adders] == [0, 0, 0]
     found = [row["config_hash"] for row in rows.read(tmp_path / "rows.jsonl")]
     assert sorted(found, key=int) == [str(n) for n in range(60)]
 
