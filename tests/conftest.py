@@ -1,5 +1,6 @@
 """Shared by all tests: warnings and silent broadcasting are errors, real data where it is at hand."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -199,6 +200,12 @@ def lacking() -> dict[str, str]:
 def pytest_terminal_summary(terminalreporter):
     for marker, why in lacking().items():
         terminalreporter.write_line(f"tests marked {marker} are left out: {why}")
+
+
+def pytest_collection_finish():
+    """Of what the modules hold nothing is garbage: it is not looked through again and again, as tracing makes it be."""
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -68,7 +68,8 @@ def test_two_hosts_make_the_statistics_of_one(tmp_path, washers):
 
 
 def test_the_death_of_a_host_ends_the_others_and_one_alone_goes_on(tmp_path):
-    flags = (*SOON_LOST, "--config.checkpoint_seconds=0.1", "--config.one_class.epochs=10")
+    flags = (*SOON_LOST, "--config.layers=(0,1)", "--config.reconstruction.epochs=1")
+    flags += ("--config.checkpoint_seconds=0.1", "--config.one_class.epochs=10")
     first, second = soak.start(tmp_path / "run", 2, flags)
     began = time.monotonic()
     while soak.newest_step(tmp_path / "run") < soak.SECOND_STAGE:

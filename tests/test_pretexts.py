@@ -292,11 +292,11 @@ def test_layers_weigh_by_what_made_up_anomalies_say():
     """Layer 0 knows nothing of the anomalies, layer 1 all: layer 1 alone counts."""
     rng = np.random.default_rng(0)
 
-    def seen(count, shift):
+    def drawn(count, shift):
         x = rng.normal(size=(2, count, 1, 3)).astype(np.float32)
         return {"layer0": x[0], "layer1": x[1] + shift}, None
 
-    trained, watched, anomalous = seen(200, 0), seen(50, 0), seen(50, 9)
+    trained, watched, anomalous = drawn(200, 0), drawn(50, 0), drawn(50, 9)
     anomalous[0]["layer0"] = watched[0]["layer0"]
     known = pooling.statistics(trained, watched, "whitened", anomalous)
     assert {name: float(weight) for name, weight in known.weights.items()} == {"layer0": 0.0, "layer1": 1.0}
@@ -305,6 +305,11 @@ def test_layers_weigh_by_what_made_up_anomalies_say():
     assert {float(weight) for weight in alone.weights.values()} == {0.5}
     found = pooled.unit_scores(known, parts, (pooled.DISTANCE,))
     np.testing.assert_allclose(found[pooled.SCORE], found["layer1"], rtol=1e-3, atol=1e-3)
+
+
+def seen(model, stage, config, state, images):
+    """`pooling.seen` as one program: the features alone."""
+    return jax.jit(lambda *of: pooling.seen(model, stage, config, *of)[0])(state, images, jnp.ones(len(images)))
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclid"])
@@ -320,9 +325,7 @@ def test_a_whole_map_may_count_in_place_of_its_mean(tmp_path, distance):
     images = dataset.inputs.preprocess(dataset.test.images[:3])
     mean = pooling.network(ConfigDict(config.to_dict() | {"head": "mean"}), dataset.inputs.shape)
     stage, state = STAGES["rotation"], detector.content.state
-    (whole, _), (pooled_means, _) = (
-        pooling.seen(of, stage, config, state, images, jnp.ones(3)) for of in (model, mean)
-    )
+    whole, pooled_means = (seen(of, stage, config, state, images) for of in (model, mean))
     for layer, means in pooled_means.items():
         places = whole[layer].reshape(*means.shape[:2], -1, means.shape[-1])
         assert places.shape[2] == {"layer2": 16, "layer3": 4}[layer]
@@ -338,11 +341,9 @@ def test_views_in_scoring_are_averaged(turned):
     variables = models.init_variables(model, dataset.inputs.shape, jax.random.key(0), "encode")
     state = train.untrained_state(variables, jax.random.key(0))
     images = dataset.inputs.preprocess(dataset.test.images[:2])
-    found, _ = pooling.seen(model, stage, config, state, images, jnp.ones(2))
+    found = seen(model, stage, config, state, images)
+    plain = ConfigDict(config.to_dict() | {"score_views": "plain"})
     for turns in range(4):
-        one, _ = pooling.seen(
-            *(model, stage, ConfigDict(config.to_dict() | {"score_views": "plain"}), state),
-            *(jnp.rot90(images, turns, (1, 2)), jnp.ones(2)),
-        )
+        one = seen(model, stage, plain, state, jnp.rot90(images, turns, (1, 2)))
         np.testing.assert_allclose(found["layer3"][:, turns], one["layer3"][:, 0], rtol=1e-4, atol=1e-5)
     assert evaluate.built(config, dataset.inputs.shape).decoder is not None

@@ -204,39 +204,45 @@ def test_another_config_is_refused_with_the_fields_named(finished):
     assert result(finished)["config"]["nu"] == 0.1
 
 
-def wait_for_checkpoint(process, workdir: Path, stage: str) -> None:
+def newest_step(workdir: Path, stage: str) -> int:
+    """Of a stage's checkpoints; 0 where there is none."""
+    return max((int(p.name) for p in workdir.glob(f"checkpoints/{stage}/*") if p.name.isdigit()), default=0)
+
+
+def wait_for_checkpoint(process, workdir: Path, stage: str, after: int) -> None:
     deadline = time.monotonic() + LIMIT
-    folder = workdir / "checkpoints" / stage
     while time.monotonic() < deadline and process.poll() is None:
-        if folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir()):
+        if newest_step(workdir, stage) > after:
             return
         time.sleep(0.02)
-    pytest.fail(f"no checkpoint of stage {stage}: {process.communicate()}")
+    pytest.fail(f"no checkpoint of stage {stage} after step {after}: {process.communicate()}")
 
 
-@pytest.mark.parametrize(
-    "stage, signum",
-    [("reconstruction", signal.SIGKILL), ("one_class", signal.SIGKILL), ("one_class", signal.SIGTERM)],
-)
-def test_an_interrupted_run_ends_bit_identical(finished, tmp_path, stage, signum):
-    """A checkpoint at every step; the process is stopped at a random moment after the stage's first."""
+def test_a_run_that_is_interrupted_again_and_again_ends_bit_identical(finished, tmp_path):
+    """A checkpoint at every step; the process is stopped at a random moment after the first of its own."""
     workdir = tmp_path / "run"
     often = tmp_path / "often.py"
     text = (
         (REPOSITORY / "configs/smoke.py").read_text().replace("checkpoint_seconds = 60.0", "checkpoint_seconds = 0.0")
     )
     often.write_text(text)
-    process = subprocess.Popen(
-        command(workdir, config=often), cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    wait_for_checkpoint(process, workdir, stage)
-    time.sleep(random.uniform(0, 1))
-    process.send_signal(signum)
-    stderr = process.communicate(timeout=LIMIT)[1]
-    assert process.returncode == (-signal.SIGKILL if signum == signal.SIGKILL else 128 + signal.SIGTERM), stderr
-    if signum == signal.SIGTERM:
-        assert "stopped by SIGTERM; saved stage" in stderr
-    assert not (workdir / "result.json").exists()
+    for stage, signum in (
+        ("reconstruction", signal.SIGKILL),
+        ("one_class", signal.SIGKILL),
+        ("one_class", signal.SIGTERM),
+    ):
+        reached = newest_step(workdir, stage)
+        process = subprocess.Popen(
+            command(workdir, config=often), cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
+        )
+        wait_for_checkpoint(process, workdir, stage, reached)
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(signum)
+        stderr = process.communicate(timeout=LIMIT)[1]
+        assert process.returncode == (-signal.SIGKILL if signum == signal.SIGKILL else 128 + signal.SIGTERM), stderr
+        assert ("stopped by SIGTERM; saved stage" in stderr) == (signum == signal.SIGTERM)
+        assert ("going on from step" in stderr) == (stage == "one_class")
+        assert not (workdir / "result.json").exists()
     resumed = execute(workdir, config=often)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from step" in resumed.stderr

@@ -95,8 +95,11 @@ def curves(axes, title: str, series: dict[str, tuple[list[int], list[float]]]) -
         axes.plot(
             epochs, values, ls=DASHES[index % len(DASHES)], marker="o" if len(epochs) < 3 else None, lw=1.4, label=name
         )
-    if all(value > 0 for _, values in series.values() for value in values):
-        axes.set_yscale("log")
+    shown = [value for _, values in series.values() for value in values]
+    if all(value > 0 for value in shown):
+        axes.set_yscale("log", subs=[])
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5) if max(shown) < 100 * min(shown) else (1,))
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(title, fontsize=LARGE)
     axes.set_xlabel("epoch", fontsize=SMALL)
