@@ -3,6 +3,7 @@
 import ctypes
 import json
 import platform
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,16 @@ def test_memory_that_was_freed_in_pieces_is_given_back():
     after = memory.resident()
     c.free(blocks[-1])
     assert before - after > 100e6 or platform.libc_ver()[0] != "glibc"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what of a mapped file was read")
+def test_what_was_not_read_yet_of_mapped_arrays_is_counted(tmp_path):
+    np.save(tmp_path / "array.npy", np.ones(2**24, np.uint8))
+    before = memory.unread()
+    mapped = np.load(tmp_path / "array.npy", mmap_mode="r")
+    assert memory.unread() - before > 0.9 * mapped.size
+    assert mapped.sum() == mapped.size
+    assert memory.unread() - before < 0.1 * mapped.size
 
 
 def whole_and_parts(smoke, rng, parts, stage="one_class", batch=6, real=5):
