@@ -203,7 +203,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_finish():
-    """Of what the modules hold nothing is garbage: it is not looked through again and again, as tracing makes it be."""
+    """Tracing makes many objects, for which Python would look through those of all modules again and again."""
     gc.freeze()
     gc.set_threshold(10_000)
 

@@ -1,5 +1,7 @@
 """Precision: which parts of a program are in single, double and half precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,12 +94,8 @@ def test_bfloat16_changes_distances_a_little(name, rng):
     for dtype in ("float32", "bfloat16"):
         config.compute_dtype = dtype
         model = models.build(config, shape, tuple(config.layers))
-
-        @jax.jit
-        def encode(variables, image, model=model):
-            return model.apply(variables, image, jnp.ones(4), False, method="encode", mutable=["features"])[1]
-
-        sown = encode(variables, image)
+        encode = jax.jit(functools.partial(model.apply, train=False, method="encode", mutable=["features"]))
+        _, sown = encode(variables, image, mask=jnp.ones(4))
         found.append(np.concatenate([np.ravel(f) for f in train.features_of(sown).values()]))
     assert found[1].dtype == np.float32
     error = np.linalg.norm(found[1] - found[0]) / np.linalg.norm(found[0])

@@ -1,4 +1,4 @@
-"""Whole runs as a user makes them: real processes, killed ones too, one device and eight."""
+"""Whole runs as a user makes them: real processes, killed ones too."""
 
 import csv
 import json
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from experiments import soak
 from mocca_jax import pipeline
 from mocca_jax.config import files
 from mocca_jax.errors import UserError
@@ -33,17 +34,14 @@ def environment(**more):
     return {**os.environ, "JAX_PLATFORMS": "cpu", **more}
 
 
-def execute(*arguments, devices: int | None = None, **keywords):
-    count = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    flags = {"XLA_FLAGS": count} if devices else {}
-    return subprocess.run(
-        command(*arguments, **keywords),
-        cwd=REPOSITORY,
-        env=environment(**flags),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
+def execute(*arguments, **keywords):
+    return completed(command(*arguments, **keywords))
+
+
+def completed(words: list, **more: str) -> subprocess.CompletedProcess:
+    """A command that has ended; `more` is added to its environment."""
+    given = {"cwd": REPOSITORY, "env": environment(**more), "timeout": LIMIT}
+    return subprocess.run(words, **given, capture_output=True, text=True)
 
 
 def result(workdir: Path) -> dict:
@@ -204,18 +202,13 @@ def test_another_config_is_refused_with_the_fields_named(finished):
     assert result(finished)["config"]["nu"] == 0.1
 
 
-def newest_step(workdir: Path, stage: str) -> int:
-    """Of a stage's checkpoints; 0 where there is none."""
-    return max((int(p.name) for p in workdir.glob(f"checkpoints/{stage}/*") if p.name.isdigit()), default=0)
-
-
-def wait_for_checkpoint(process, workdir: Path, stage: str, after: int) -> None:
+def wait_for_checkpoint(process, workdir: Path, after: int) -> None:
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline and process.poll() is None:
-        if newest_step(workdir, stage) > after:
+        if soak.newest_step(workdir) > after:
             return
         time.sleep(0.02)
-    pytest.fail(f"no checkpoint of stage {stage} after step {after}: {process.communicate()}")
+    pytest.fail(f"no checkpoint after step {after}: {process.communicate()}")
 
 
 def test_a_run_that_meets_a_full_disk_and_is_interrupted_again_and_again_ends_bit_identical(finished, tmp_path):
@@ -229,33 +222,27 @@ def test_a_run_that_meets_a_full_disk_and_is_interrupted_again_and_again_ends_bi
         (REPOSITORY / "configs/smoke.py").read_text().replace("checkpoint_seconds = 60.0", "checkpoint_seconds = 0.0")
     )
     often.write_text(text)
-    full = subprocess.run(
-        ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(workdir, config=often)],
-        cwd=REPOSITORY,
-        env=environment(MOCCA_CACHE_DIR=str(tmp_path / "cache")),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
+    limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command(workdir, config=often)]
+    full = completed(limited, MOCCA_CACHE_DIR=str(tmp_path / "cache"))
     assert full.returncode == 1, full.stderr
     assert "could not be written" in full.stderr and "Free some space" in full.stderr
     assert "Traceback" not in full.stderr
-    for stage, signum in (
-        ("reconstruction", signal.SIGKILL),
-        ("one_class", signal.SIGKILL),
-        ("one_class", signal.SIGTERM),
+    for begin, signum in (
+        (0, signal.SIGKILL),
+        (soak.SECOND_STAGE, signal.SIGKILL),
+        (soak.SECOND_STAGE, signal.SIGTERM),
     ):
-        reached = newest_step(workdir, stage)
+        reached = soak.newest_step(workdir)
         process = subprocess.Popen(
             command(workdir, config=often), cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True
         )
-        wait_for_checkpoint(process, workdir, stage, reached)
+        wait_for_checkpoint(process, workdir, max(begin, reached))
         time.sleep(random.uniform(0, 0.3))
         process.send_signal(signum)
         stderr = process.communicate(timeout=LIMIT)[1]
         assert process.returncode == (-signal.SIGKILL if signum == signal.SIGKILL else 128 + signal.SIGTERM), stderr
         assert ("stopped by SIGTERM; saved stage" in stderr) == (signum == signal.SIGTERM)
-        assert ("going on from step" in stderr) == (stage == "one_class")
+        assert ("going on from step" in stderr) == (reached > 0)
         assert not (workdir / "result.json").exists()
     resumed = execute(workdir, config=often)
     assert resumed.returncode == 0, resumed.stderr
@@ -333,14 +320,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, finished):
         "from mocca_jax import main; main.run()"
     )
     arguments = command(tmp_path / "run", "--config.checkpoint_seconds=0.2")[3:]
-    done = subprocess.run(
-        [sys.executable, "-c", jumping, *arguments],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
+    done = completed([sys.executable, "-c", jumping, *arguments])
     assert done.returncode == 0, done.stderr
     assert result(tmp_path / "run")["sha256"] == result(finished)["sha256"]
     assert f"SHA-256 of all arrays and scores: {result(finished)['sha256']}" in done.stdout

@@ -199,7 +199,7 @@ def available() -> int | None:
 def unread() -> int:
     """Of mapped `.npy` files: what is not in this process's memory yet."""
     try:
-        if ".npy" not in Path("/proc/self/maps").read_text():  # the next one counts every page, of programs too
+        if ".npy" not in Path("/proc/self/maps").read_text():  # smaps takes long: it counts pages, programs too
             return 0
         lines = Path("/proc/self/smaps").read_text().splitlines()
     except OSError:
